@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/anatomy/anatomy_builder.hpp>
+
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/transformer.h>
+#include <torch/nn/modules/transformercoder.h>
+#include <torch/nn/modules/transformerlayer.h>
+
+#include <vector>
+
+/// How torch::nn's own attention and Transformer tell the roles of their parameters.
+namespace evenkeel {
+
+namespace detail {
+
+/// torch::nn's attention: one packed matrix, or three where key and value have other sizes.
+inline void describe_attention(torch::nn::MultiheadAttentionImpl& attention,
+                               SublayerBuilder sublayer,
+                               AnatomyBuilder& anatomy) {
+  if (attention._qkv_same_embed_dim) {
+    sublayer.query_key_value(attention.in_proj_weight);
+  } else {
+    sublayer.query(attention.q_proj_weight)
+        .key(attention.k_proj_weight)
+        .value(attention.v_proj_weight);
+  }
+  sublayer.output(attention.out_proj);
+  for (const auto& bias : {attention.in_proj_bias, attention.bias_k, attention.bias_v}) {
+    anatomy.bias(bias);
+  }
+}
+
+}  // namespace detail
+
+template <>
+struct AnatomyOf<torch::nn::MultiheadAttention> {
+  static void describe(torch::nn::MultiheadAttentionImpl& attention, AnatomyBuilder& anatomy) {
+    detail::describe_attention(attention, anatomy.sublayer("attention"), anatomy);
+  }
+};
+
+template <>
+struct AnatomyOf<torch::nn::TransformerEncoderLayer> {
+  static void describe(torch::nn::TransformerEncoderLayerImpl& layer, AnatomyBuilder& anatomy) {
+    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"), anatomy);
+    anatomy.sublayer("feed_forward").input(layer.linear1).output(layer.linear2);
+  }
+};
+
+template <>
+struct AnatomyOf<torch::nn::TransformerDecoderLayer> {
+  static void describe(torch::nn::TransformerDecoderLayerImpl& layer, AnatomyBuilder& anatomy) {
+    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"), anatomy);
+    detail::describe_attention(*layer.multihead_attn, anatomy.sublayer("multihead_attn"), anatomy);
+    anatomy.sublayer("feed_forward").input(layer.linear1).output(layer.linear2);
+  }
+};
+
+template <>
+struct AnatomyOf<torch::nn::Transformer> {
+  static void describe(torch::nn::TransformerImpl& model, AnatomyBuilder& anatomy) {
+    anatomy.encoder(*model.encoder.ptr()).decoder(*model.decoder.ptr());
+  }
+};
+
+namespace detail {
+
+/// The roles and sub-layers of `model`, described by the first of: its own `AnatomyOf`; its
+/// modules' in order of registration, of type `Blocks...` or one of torch::nn's.
+template <typename Model, typename... Blocks>
+Anatomy anatomy_of(contained_t<Model>& model, Stack stack) {
+  std::vector<Describer> describers{describe_if<Blocks>...};
+  for (const auto of_torch : {describe_if<torch::nn::Transformer>,
+                              describe_if<torch::nn::TransformerEncoderLayer>,
+                              describe_if<torch::nn::TransformerDecoderLayer>,
+                              describe_if<torch::nn::MultiheadAttention>}) {
+    describers.push_back(of_torch);
+  }
+  AnatomyBuilder anatomy(model, stack, std::move(describers));
+  if constexpr (IsDescribed<Model>::value) {
+    AnatomyOf<Model>::describe(model, anatomy);
+  } else {
+    anatomy.walk(model);
+  }
+  return anatomy.finish();
+}
+
+}  // namespace detail
+
+/// The anatomy of a model: `anatomy_of(model)` for one that tells its own, or is built of
+/// torch::nn's layers; `anatomy_of<MyBlock>(model)` for one that holds blocks of one's own in
+/// a ModuleList. `stack` says what a model with a single stack is.
+/// Throws, naming them, if parameters have no role; changes nothing.
+template <typename... Blocks, typename Model>
+Anatomy anatomy_of(Model& model, Stack stack = Stack::kEncoder) {
+  return detail::anatomy_of<Model, Blocks...>(detail::contained(model), stack);
+}
+
+}  // namespace evenkeel

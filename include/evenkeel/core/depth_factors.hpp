@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/error.hpp>
+#include <evenkeel/core/position.hpp>
+
+#include <cmath>
+#include <cstdint>
+
+namespace evenkeel {
+
+namespace detail {
+
+inline double layers(const char* function, const char* name, int64_t value) {
+  require(value >= 1, function, ": expected ", name, " >= 1, but got ", value);
+  return static_cast<double>(value);
+}
+
+}  // namespace detail
+
+/// T-Fixup's factor on the encoder's value, attention output and feed-forward matrices,
+/// .67 N^(-1/4) for N = `encoder_layers`. Paper: Huang et al., ICML 2020.
+inline double tfixup_encoder_factor(int64_t encoder_layers) {
+  return 0.67 *
+         std::pow(detail::layers("tfixup_encoder_factor", "encoder_layers", encoder_layers), -0.25);
+}
+
+/// T-Fixup's factor on the decoder's value, attention output and feed-forward matrices,
+/// (9M)^(-1/4) for M = `decoder_layers`.
+inline double tfixup_decoder_factor(int64_t decoder_layers) {
+  return std::pow(9.0 * detail::layers("tfixup_decoder_factor", "decoder_layers", decoder_layers),
+                  -0.25);
+}
+
+/// T-Fixup's factor on an embedding, (9N)^(-1/4) for N = `num_layers` of the stack that reads it;
+/// an embedding that both stacks share counts as the encoder's, as in layer6ai-labs/T-Fixup.
+inline double tfixup_embedding_factor(int64_t num_layers) {
+  return std::pow(9.0 * detail::layers("tfixup_embedding_factor", "num_layers", num_layers), -0.25);
+}
+
+/// T-Fixup's factor on a matrix drawn by Xavier's rule, by its role: those above for embedding,
+/// value, attention output and feed-forward, 1 for every other.
+inline double tfixup_factor(Role role, const Position& position) {
+  const bool encoder = position.stack == Stack::kEncoder;
+  switch (role) {
+    case Role::kEmbedding:
+      return tfixup_embedding_factor(encoder ? position.encoder_layers : position.decoder_layers);
+    case Role::kValue:
+    case Role::kAttentionOutput:
+    case Role::kFeedForwardIn:
+    case Role::kFeedForwardOut:
+      return encoder ? tfixup_encoder_factor(position.encoder_layers)
+                     : tfixup_decoder_factor(position.decoder_layers);
+    default:
+      return 1.0;
+  }
+}
+
+/// DeepNorm's two numbers for one stack: y = LN(alpha * x + f(x)), and the gain `beta` of the
+/// Xavier-normal value, output and feed-forward matrices.
+struct DeepNormFactors {
+  double alpha;
+  double beta;
+};
+
+/// The encoder of an encoder-decoder, alpha = .81 (N^4 M)^(1/16), beta = .87 (N^4 M)^(-1/16).
+/// Paper: Wang et al. 2022, https://arxiv.org/abs/2203.00555, Fig. 2.
+inline DeepNormFactors deepnorm_encoder_factors(int64_t encoder_layers, int64_t decoder_layers) {
+  const double n = detail::layers("deepnorm_encoder_factors", "encoder_layers", encoder_layers);
+  const double m = detail::layers("deepnorm_encoder_factors", "decoder_layers", decoder_layers);
+  const double root = std::pow(std::pow(n, 4.0) * m, 1.0 / 16.0);
+  return {0.81 * root, 0.87 / root};
+}
+
+/// The decoder of an encoder-decoder, alpha = (3M)^(1/4), beta = (12M)^(-1/4).
+inline DeepNormFactors deepnorm_decoder_factors(int64_t decoder_layers) {
+  const double m = detail::layers("deepnorm_decoder_factors", "decoder_layers", decoder_layers);
+  return {std::pow(3.0 * m, 0.25), std::pow(12.0 * m, -0.25)};
+}
+
+/// An encoder or a decoder alone, alpha = (2N)^(1/4), beta = (8N)^(-1/4).
+inline DeepNormFactors deepnorm_single_stack_factors(int64_t num_layers) {
+  const double n = detail::layers("deepnorm_single_stack_factors", "num_layers", num_layers);
+  return {std::pow(2.0 * n, 0.25), std::pow(8.0 * n, -0.25)};
+}
+
+}  // namespace evenkeel

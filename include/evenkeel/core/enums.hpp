@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/error.hpp>
+
+#include <initializer_list>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace evenkeel {
+
+/// How fast the output change of a stack may grow with its depth.
+/// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249.
+enum class OutputChangeScale { kON, kOLogN, kO1 };
+
+/// As the paper and microsoft/admin-torch write it.
+constexpr const char* to_string(OutputChangeScale scale) {
+  switch (scale) {
+    case OutputChangeScale::kON:
+      return "O(n)";
+    case OutputChangeScale::kOLogN:
+      return "O(logn)";
+    case OutputChangeScale::kO1:
+      return "O(1)";
+  }
+  return "?";
+}
+
+/// The scale of that name: "O(n)", "O(logn)" or "O(1)"; also admin-torch's "default", O(logn).
+/// Throws std::invalid_argument for any other.
+inline OutputChangeScale parse_output_change_scale(std::string_view name) {
+  for (const auto scale :
+       {OutputChangeScale::kON, OutputChangeScale::kOLogN, OutputChangeScale::kO1}) {
+    if (name == to_string(scale)) return scale;
+  }
+  detail::require(name == "default",
+                  "output_change_scale: expected O(n), O(logn), O(1) or default, but got ",
+                  name.empty() ? std::string_view("nothing") : name);
+  return OutputChangeScale::kOLogN;
+}
+
+/// Where a sub-layer's normalisation stands.
+enum class NormPlacement {
+  kAfterSum,      ///< y = norm(x + f(x)), Post-LN
+  kBeforeBranch,  ///< y = x + f(norm(x)), Pre-LN; the stack ends in a norm of its own
+  kNone,          ///< y = x + f(x)
+};
+
+constexpr const char* to_string(NormPlacement placement) {
+  switch (placement) {
+    case NormPlacement::kAfterSum:
+      return "after the sum";
+    case NormPlacement::kBeforeBranch:
+      return "before the branch";
+    case NormPlacement::kNone:
+      return "none";
+  }
+  return "?";
+}
+
+/// The two kinds of stack of a Transformer. A decoder-only model is a decoder without
+/// cross-attention.
+enum class Stack { kEncoder, kDecoder };
+
+constexpr const char* to_string(Stack stack) {
+  return stack == Stack::kEncoder ? "encoder" : "decoder";
+}
+
+/// What a parameter is for.
+enum class Role {
+  kEmbedding,
+  kQuery,
+  kKey,
+  kValue,
+  kAttentionOutput,
+  kFeedForwardIn,
+  kFeedForwardOut,
+  kNorm,
+  kGain,
+  kBias,
+  kHead,      ///< the output projection, where it is no embedding
+  kUnscaled,  ///< none of these, and left as it is
+};
+
+constexpr const char* to_string(Role role) {
+  switch (role) {
+    case Role::kEmbedding:
+      return "embedding";
+    case Role::kQuery:
+      return "query";
+    case Role::kKey:
+      return "key";
+    case Role::kValue:
+      return "value";
+    case Role::kAttentionOutput:
+      return "attention output";
+    case Role::kFeedForwardIn:
+      return "feed-forward in";
+    case Role::kFeedForwardOut:
+      return "feed-forward out";
+    case Role::kNorm:
+      return "norm";
+    case Role::kGain:
+      return "gain";
+    case Role::kBias:
+      return "bias";
+    case Role::kHead:
+      return "head";
+    case Role::kUnscaled:
+      return "unscaled";
+  }
+  return "?";
+}
+
+/// Prints any of the library's enums by its name, on streams and with fmt.
+template <typename Enum, typename = std::enable_if_t<std::is_enum_v<Enum>>>
+auto operator<<(std::ostream& stream, Enum value)
+    -> decltype(to_string(value), static_cast<std::ostream&>(stream)) {
+  return stream << to_string(value);
+}
+
+template <typename Enum, typename = std::enable_if_t<std::is_enum_v<Enum>>>
+auto format_as(Enum value) -> decltype(std::string(to_string(value))) {
+  return to_string(value);
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/core/Generator.h>
+#include <c10/core/Device.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::detail {
+
+/// The random state of the default generators of some devices.
+class RngState {
+ public:
+  explicit RngState(const std::vector<c10::Device>& devices) {
+    for (const auto& device : devices) {
+      auto generator = at::globalContext().defaultGenerator(device);
+      const std::lock_guard<std::mutex> lock(generator.mutex());
+      states_.emplace_back(generator, generator.get_state());
+    }
+  }
+
+  /// Puts the generators back to where they were.
+  void restore() {
+    for (auto& [generator, state] : states_) {
+      const std::lock_guard<std::mutex> lock(generator.mutex());
+      generator.set_state(state);
+    }
+  }
+
+ private:
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+/// The CPU and every device on which the module has parameters or buffers.
+inline std::vector<c10::Device> devices_of(const torch::nn::Module& module) {
+  std::vector<c10::Device> devices{c10::Device(c10::kCPU)};
+  const auto add = [&](const std::vector<torch::Tensor>& tensors) {
+    for (const auto& tensor : tensors) {
+      if (std::find(devices.begin(), devices.end(), tensor.device()) == devices.end()) {
+        devices.push_back(tensor.device());
+      }
+    }
+  };
+  add(module.parameters());
+  add(module.buffers());
+  return devices;
+}
+
+/// Puts a model back as it was, bit for bit, when it goes out of scope: the given weights, all
+/// buffers, the default generators, and every module's train or eval mode.
+class RestoreGuard {
+ public:
+  RestoreGuard(torch::nn::Module& model, const std::vector<torch::Tensor>& weights)
+      : rng_(devices_of(model)) {
+    const torch::NoGradGuard no_grad;
+    for (const auto& tensor : weights) saved_.emplace_back(tensor, tensor.detach().clone());
+    for (const auto& tensor : model.buffers()) saved_.emplace_back(tensor, tensor.clone());
+    modes_.emplace_back(&model, model.is_training());
+    for (const auto& module : model.modules(/*include_self=*/false)) {
+      modes_.emplace_back(module.get(), module->is_training());
+    }
+  }
+
+  RestoreGuard(const RestoreGuard&) = delete;
+  RestoreGuard& operator=(const RestoreGuard&) = delete;
+
+  ~RestoreGuard() {
+    restore_tensors();
+    rng_.restore();
+    // train() recurses; parents stand before their children, so each child has the last word.
+    for (const auto& [module, training] : modes_) {
+      if (module->is_training() != training) module->train(training);
+    }
+  }
+
+  /// Weights and buffers alone, for the next trial.
+  void restore_tensors() {
+    const torch::NoGradGuard no_grad;
+    for (auto& [tensor, copy] : saved_) tensor.copy_(copy);
+  }
+
+  void restore_rng() { rng_.restore(); }
+
+ private:
+  RngState rng_;
+  std::vector<std::pair<torch::Tensor, torch::Tensor>> saved_;
+  std::vector<std::pair<torch::nn::Module*, bool>> modes_;
+};
+
+}  // namespace evenkeel::detail

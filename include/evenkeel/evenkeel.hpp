@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/anatomy/anatomy.hpp>
+#include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/anatomy/torch_nn.hpp>
+#include <evenkeel/core/depth_factors.hpp>
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/core/omega.hpp>
+#include <evenkeel/core/position.hpp>
+#include <evenkeel/core/version.hpp>
+#include <evenkeel/diagnose/output_change.hpp>
+#include <evenkeel/init/apply_init.hpp>
+#include <evenkeel/init/init_report.hpp>
+#include <evenkeel/init/tfixup_init.hpp>
+#include <evenkeel/nn/attention.hpp>
+#include <evenkeel/nn/attention_mask.hpp>
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/encoder.hpp>
+#include <evenkeel/nn/feed_forward.hpp>
+#include <evenkeel/nn/positions.hpp>
+#include <evenkeel/nn/stack_options.hpp>
+#include <evenkeel/nn/transformer.hpp>
+#include <evenkeel/residual/admin.hpp>
+#include <evenkeel/residual/admin_residual.hpp>
+#include <evenkeel/residual/gain.hpp>
+#include <evenkeel/residual/post_norm.hpp>
+#include <evenkeel/residual/pre_norm.hpp>
+#include <evenkeel/residual/register_omega.hpp>
+#include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/scheme.hpp>
+#include <evenkeel/residual/tfixup.hpp>
+#include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/schedule.hpp>

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/omega.hpp>
+#include <evenkeel/residual/detail/gains.hpp>
+#include <evenkeel/residual/detail/make_norm.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/arg.h>
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+#include <torch/serialize/input-archive.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <ostream>
+#include <type_traits>
+#include <utility>
+
+namespace evenkeel {
+
+/// `AdminResidual<>` owns no branch: it joins two tensors.
+struct NoBranch {};
+/// `AdminResidual<Branch>` owns no norm: y = omega * x + f(x).
+struct NoNorm {};
+
+/// Options for `AdminResidual`, e.g. `AdminResidualOptions(36).as_parameter(true).embed_dim(512)`.
+struct AdminResidualOptions {
+  // NOLINTNEXTLINE(google-explicit-constructor): a bare count is the common case
+  AdminResidualOptions(int64_t num_res_layers) : num_res_layers_(num_res_layers) {}
+
+  /// Residual sub-layers in the whole stack: 2N for an N-layer encoder, 3M for an M-layer decoder.
+  TORCH_ARG(int64_t, num_res_layers);
+  /// How fast the output change may grow with depth. Default: `O(logn)`
+  TORCH_ARG(OutputChangeScale, output_change_scale) = OutputChangeScale::kOLogN;
+  /// Train omega, one value per feature; needs `embed_dim`. Default: false
+  TORCH_ARG(bool, as_parameter) = false;
+  /// Size of the last dimension of the input; a norm needs it too. Default: 0, not given
+  TORCH_ARG(int64_t, embed_dim) = 0;
+};
+
+namespace detail {
+
+/// What every `AdminResidual` shares: omega, and the norm where there is one.
+template <typename Derived, typename Norm>
+class AdminResidualBase : public torch::nn::Cloneable<Derived> {
+ public:
+  /// y, for a branch output computed elsewhere, such as attention with masks.
+  torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
+    const auto sum = residual_sum(x, f_x, plain_add_ ? torch::Tensor() : omega, {});
+    if constexpr (kHasNorm) {
+      return norm->forward(sum);
+    } else {
+      return sum;
+    }
+  }
+
+  /// Reads omega from an archive, such as a scripted module of admin-torch.
+  void load(torch::serialize::InputArchive& archive) override {
+    torch::nn::Module::load(archive);
+    plain_add_ = !options.as_parameter() && omega.item<float>() == 1.0F;
+  }
+
+  /// Pretty prints the module, e.g. `evenkeel::AdminResidual(num_res_layers=36, ...)`.
+  void pretty_print(std::ostream& stream) const override {
+    stream << "evenkeel::AdminResidual(num_res_layers=" << options.num_res_layers()
+           << ", output_change_scale=" << options.output_change_scale()
+           << ", as_parameter=" << std::boolalpha << options.as_parameter()
+           << ", embed_dim=" << options.embed_dim() << ")";
+  }
+
+  AdminResidualOptions options;  ///< The options with which this module was constructed.
+  torch::Tensor omega;           ///< The shortcut's gain: a buffer, or a parameter when trained.
+  Norm norm{};                   ///< The norm of the sum; `NoNorm` where there is none.
+
+ protected:
+  static constexpr bool kHasNorm = !std::is_same_v<Norm, NoNorm>;
+
+  explicit AdminResidualBase(const AdminResidualOptions& options_)
+      : options(options_), norm(initial_norm()) {
+    TORCH_CHECK(options.num_res_layers() >= 1,
+                "AdminResidual: expected num_res_layers >= 1, but got ",
+                options.num_res_layers());
+    TORCH_CHECK(!options.as_parameter() || options.embed_dim() > 0,
+                "AdminResidual: as_parameter needs embed_dim > 0, but got ",
+                options.embed_dim());
+  }
+
+  /// omega, then the norm: made from embed_dim unless one was given.
+  void register_omega_and_norm() {
+    const double value = omega_init(options.num_res_layers(), options.output_change_scale());
+    omega = register_gain(
+        *this,
+        "omega",
+        options.as_parameter() ? Gain::trained(value, GainShape::kPerChannel) : Gain::fixed(value),
+        options.embed_dim());
+    plain_add_ = !options.as_parameter() && value == 1.0;
+    if constexpr (kHasNorm) {
+      if (norm.is_empty()) {
+        TORCH_CHECK(options.embed_dim() > 0,
+                    "AdminResidual: a norm needs embed_dim > 0, but got ",
+                    options.embed_dim());
+        norm = make_norm<Norm>(options.embed_dim());
+      }
+      this->register_module("norm", norm);
+    }
+  }
+
+  /// On a member-wise copy, which still shares its norm with the original.
+  void clone_norm() {
+    if constexpr (kHasNorm) norm = clone_of(norm);
+  }
+
+  template <typename Holder>
+  static Holder clone_of(const Holder& module) {
+    return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(module->clone()));
+  }
+
+ private:
+  static Norm initial_norm() {
+    if constexpr (kHasNorm) {
+      return Norm(nullptr);
+    } else {
+      return {};
+    }
+  }
+
+  bool plain_add_ = false;  // O(n) with a constant omega: nothing to multiply
+};
+
+}  // namespace detail
+
+/// A residual branch whose shortcut is scaled so that a deep stack starts out stable:
+///
+///     y = norm(omega * x + f(x))
+///
+/// Shapes: x and y are (*, embed_dim); omega is (1), or (embed_dim) when trained. omega is applied
+/// in the dtype of x: bfloat16 in, bfloat16 out.
+/// Registered names: `omega`, `branch`, `norm`; `omega` has the name and shape of
+/// microsoft/admin-torch's, so its checkpoints load.
+/// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`, as in
+/// admin-torch; the paper's profiling pass is not needed.
+template <typename Branch = NoBranch, typename Norm = NoNorm>
+class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm> {
+  using Base = detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm>;
+
+ public:
+  static_assert(torch::detail::is_module_holder<Branch>::value,
+                "AdminResidual<Branch>: pass a module holder, such as torch::nn::Linear (made by "
+                "TORCH_MODULE), not its Impl class");
+
+  /// Registers `branch_` as a child; the caller's handle goes on pointing to the same module.
+  AdminResidualImpl(Branch branch_, const AdminResidualOptions& options_)
+      : Base(options_), branch(std::move(branch_)) {
+    register_all();
+  }
+
+  /// With a norm made by the caller, such as one with another eps.
+  AdminResidualImpl(Branch branch_, Norm norm_, const AdminResidualOptions& options_)
+      : Base(options_), branch(std::move(branch_)) {
+    this->norm = std::move(norm_);
+    register_all();
+  }
+
+  /// Called by clone() on a member-wise copy, which still shares its children with the original.
+  void reset() override {
+    branch = this->clone_of(branch);
+    this->clone_norm();
+    register_all();
+  }
+
+  /// y, for a branch that takes x alone.
+  torch::Tensor forward(const torch::Tensor& x) { return this->combine(x, branch->forward(x)); }
+
+  Branch branch;  ///< f
+
+ private:
+  void register_all() {
+    this->register_omega_and_norm();
+    this->register_module("branch", branch);
+  }
+};
+
+/// Without a branch: y = norm(omega * x + f_x) for an f_x computed elsewhere.
+template <typename Norm>
+class AdminResidualImpl<NoBranch, Norm>
+    : public detail::AdminResidualBase<AdminResidualImpl<NoBranch, Norm>, Norm> {
+  using Base = detail::AdminResidualBase<AdminResidualImpl<NoBranch, Norm>, Norm>;
+
+ public:
+  explicit AdminResidualImpl(const AdminResidualOptions& options_) : Base(options_) {
+    this->register_omega_and_norm();
+  }
+
+  void reset() override {
+    this->clone_norm();
+    this->register_omega_and_norm();
+  }
+
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
+    return this->combine(x, f_x);
+  }
+};
+
+/// A `ModuleHolder` for `AdminResidualImpl`: copies of it share one module.
+template <typename Branch = NoBranch, typename Norm = NoNorm>
+class AdminResidual : public torch::nn::ModuleHolder<AdminResidualImpl<Branch, Norm>> {
+ public:
+  using torch::nn::ModuleHolder<AdminResidualImpl<Branch, Norm>>::ModuleHolder;
+  using Impl = AdminResidualImpl<Branch, Norm>;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+
+namespace evenkeel {
+
+enum class GainShape { kScalar, kPerChannel };
+
+/// What a shortcut or a branch is multiplied by: nothing, a constant, or a trained scalar or
+/// vector.
+struct Gain {
+  /// No gain at all: nothing is stored, nothing is multiplied.
+  static constexpr Gain one() { return {}; }
+  /// A constant, kept as a buffer of shape (1).
+  static constexpr Gain fixed(double value) { return {value, Kind::kFixed, GainShape::kScalar}; }
+  /// A parameter that starts at `value`, of shape (1) or (embed_dim).
+  static constexpr Gain trained(double value, GainShape shape) {
+    return {value, Kind::kTrained, shape};
+  }
+
+  enum class Kind { kOne, kFixed, kTrained };
+
+  double value = 1.0;
+  Kind kind = Kind::kOne;
+  GainShape shape = GainShape::kScalar;
+};
+
+}  // namespace evenkeel
