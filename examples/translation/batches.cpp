@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+#include "batches.hpp"
+
+#include "vocabulary.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace evenkeel::translation {
+namespace {
+
+// Where a pair stands when all are lined up for an epoch: neighbours share batches.
+//
+// The longer side comes first, since it decides how many rows fit into a batch; then how much the
+// other side is shorter, rising and falling in turn, so that the step to the next length is small.
+// Chance blurs both a little: the borders of the batches differ from epoch to epoch.
+struct Place {
+  int64_t longer;
+  int64_t difference;
+  uint64_t chance = 0;
+  int64_t pair;
+
+  Place(int64_t source_length, int64_t target_length, SplitMix64& random, int64_t pair_)
+      : longer(std::max(source_length, target_length)),
+        difference(source_length - target_length),
+        pair(pair_) {
+    longer += random.below(16) == 0 ? 1 : 0;
+    difference += static_cast<int64_t>(random.below(2));
+    difference = longer % 2 == 0 ? difference : -difference;
+    chance = random.next();
+  }
+
+  bool operator<(const Place& other) const {
+    return std::tie(longer, difference, chance, pair) <
+           std::tie(other.longer, other.difference, other.chance, other.pair);
+  }
+};
+
+// Copies ids into a row, one mark before or after them.
+void fill_row(int64_t* row, int64_t first, const std::vector<int64_t>& ids, int64_t last) {
+  if (first != kPad) {
+    *row++ = first;
+  }
+  row = std::copy(ids.begin(), ids.end(), row);
+  if (last != kPad) {
+    *row = last;
+  }
+}
+
+int64_t row_length(const std::vector<int64_t>& ids) {
+  return static_cast<int64_t>(ids.size()) + 1;
+}
+
+}  // namespace
+
+Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& indices) {
+  if (indices.empty()) {
+    throw std::invalid_argument("make_batch: expected at least one index, but got none");
+  }
+  Batch batch;
+  batch.sentences = static_cast<int64_t>(indices.size());
+  for (const auto index : indices) {
+    if (index < 0 || index >= static_cast<int64_t>(pairs.size())) {
+      throw std::out_of_range("make_batch: expected indices from 0 to " +
+                              std::to_string(static_cast<int64_t>(pairs.size()) - 1) +
+                              ", but got " + std::to_string(index));
+    }
+    const auto& pair = pairs[static_cast<std::size_t>(index)];
+    batch.source_length = std::max(batch.source_length, row_length(pair.source));
+    batch.target_length = std::max(batch.target_length, row_length(pair.target));
+    batch.source_tokens += row_length(pair.source);
+    batch.target_tokens += row_length(pair.target);
+  }
+  batch.source.assign(static_cast<std::size_t>(batch.sentences * batch.source_length), kPad);
+  batch.target_input.assign(static_cast<std::size_t>(batch.sentences * batch.target_length), kPad);
+  batch.target_output = batch.target_input;
+  for (int64_t i = 0; i < batch.sentences; ++i) {
+    const auto& pair = pairs[static_cast<std::size_t>(indices[static_cast<std::size_t>(i)])];
+    fill_row(batch.source.data() + i * batch.source_length, kPad, pair.source, kEos);
+    fill_row(batch.target_input.data() + i * batch.target_length, kBos, pair.target, kPad);
+    fill_row(batch.target_output.data() + i * batch.target_length, kPad, pair.target, kEos);
+  }
+  return batch;
+}
+
+uint64_t SplitMix64::next() {
+  state_ += 0x9E3779B97F4A7C15U;
+  uint64_t z = state_;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+  return z ^ (z >> 31);
+}
+
+uint64_t SplitMix64::below(uint64_t bound) {
+  const uint64_t uneven = (0 - bound) % bound;  // 2^64 % bound
+  uint64_t value = next();
+  while (value < uneven) {
+    value = next();
+  }
+  return value % bound;
+}
+
+BatchSchedule::BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions& options)
+    : options_(options) {
+  if (options.batch_tokens < 1 || options.max_length < 1) {
+    throw std::invalid_argument(
+        "BatchSchedule: expected batch_tokens and max_length of at least 1, but got " +
+        std::to_string(options.batch_tokens) + " and " + std::to_string(options.max_length));
+  }
+  for (const auto& pair : pairs) {
+    const Lengths lengths{row_length(pair.source), row_length(pair.target)};
+    if (std::max(lengths.source, lengths.target) <= options.max_length) {
+      kept_.push_back(static_cast<int64_t>(lengths_.size()));
+    }
+    lengths_.push_back(lengths);
+  }
+  if (kept_.empty()) {
+    throw std::invalid_argument("BatchSchedule: no pair is left of " +
+                                std::to_string(pairs.size()) + " with max_length " +
+                                std::to_string(options.max_length));
+  }
+}
+
+std::vector<std::vector<int64_t>> BatchSchedule::epoch(int64_t index) const {
+  if (index < 0) {
+    throw std::invalid_argument("BatchSchedule: expected an epoch of at least 0, but got " +
+                                std::to_string(index));
+  }
+  // Two rounds, so that seed 1 in epoch 2 has nothing in common with seed 2 in epoch 1.
+  SplitMix64 random(SplitMix64(options_.seed).next() ^ static_cast<uint64_t>(index));
+  random = SplitMix64(random.next());
+
+  std::vector<Place> order;
+  order.reserve(kept_.size());
+  for (const auto pair : kept_) {
+    const auto& lengths = lengths_[static_cast<std::size_t>(pair)];
+    order.emplace_back(lengths.source, lengths.target, random, pair);
+  }
+  std::sort(order.begin(), order.end());
+
+  std::vector<std::vector<int64_t>> batches;
+  int64_t rows = 0;
+  int64_t longest = 0;
+  for (const auto& place : order) {
+    const auto& lengths = lengths_[static_cast<std::size_t>(place.pair)];
+    longest = std::max({longest, lengths.source, lengths.target});
+    if (rows == 0 || (rows + 1) * longest > options_.batch_tokens) {
+      batches.emplace_back();
+      rows = 0;
+      longest = std::max(lengths.source, lengths.target);
+    }
+    batches.back().push_back(place.pair);
+    ++rows;
+  }
+  for (std::size_t i = batches.size(); i > 1; --i) {
+    std::swap(batches[i - 1], batches[static_cast<std::size_t>(random.below(i))]);
+  }
+  return batches;
+}
+
+double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& batches) const {
+  int64_t tokens = 0;
+  int64_t entries = 0;
+  for (const auto& batch : batches) {
+    Lengths longest{0, 0};
+    for (const auto pair : batch) {
+      const auto& lengths = lengths_.at(static_cast<std::size_t>(pair));
+      tokens += lengths.source + lengths.target;
+      longest.source = std::max(longest.source, lengths.source);
+      longest.target = std::max(longest.target, lengths.target);
+    }
+    entries += static_cast<int64_t>(batch.size()) * (longest.source + longest.target);
+  }
+  return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
+}
+
+}  // namespace evenkeel::translation

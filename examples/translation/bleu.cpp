@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+#include "bleu.hpp"
+
+#include "parallel_text.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <iomanip>
+#include <locale>
+#include <sstream>
+#include <stdexcept>
+#include <unordered_map>
+#include <utility>
+
+namespace evenkeel::translation {
+namespace {
+
+constexpr std::size_t kMaxOrder = 4;
+
+// The rules below look at bytes although they speak of characters: what they tell apart is ASCII,
+// and no part of a longer UTF-8 sequence is.
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool is_point(char c) {
+  return c == '.' || c == ',';
+}
+
+// ASCII signs and the space, but not ' , - .
+bool stands_alone(char c) {
+  return (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') || c == '/' || (c >= ':' && c <= '@') ||
+         (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  auto found = text.find(from);
+  if (found == std::string::npos) {
+    return;
+  }
+  std::string result;
+  std::size_t done = 0;
+  for (; found != std::string::npos; found = text.find(from, done)) {
+    result.append(text, done, found - done).append(to);
+    done = found + from.size();
+  }
+  result.append(text, done);
+  text = std::move(result);
+}
+
+// Rewrites every two neighbours that `matches` accepts; like regular expressions, a match starts
+// where the one before it ended, so that in ".,." only the first two are neighbours.
+template <typename Matches>
+std::string rewrite_neighbours(const std::string& text,
+                               const Matches& matches,
+                               std::string_view before,
+                               std::string_view between,
+                               std::string_view after) {
+  std::string result;
+  result.reserve(text.size() + text.size() / 2);
+  std::size_t i = 0;
+  while (i < text.size()) {
+    if (i + 1 < text.size() && matches(text[i], text[i + 1])) {
+      result.append(before).append(1, text[i]).append(between).append(1, text[i + 1]).append(after);
+      i += 2;
+    } else {
+      result.push_back(text[i++]);
+    }
+  }
+  return result;
+}
+
+std::string_view without_trailing_space(std::string_view text) {
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto space = leading_space(text.substr(i));
+    i += std::max<std::size_t>(space, 1);
+    end = space == 0 ? i : end;
+  }
+  return text.substr(0, end);
+}
+
+std::vector<std::string_view> split(std::string_view text) {
+  std::vector<std::string_view> words;
+  std::size_t start = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto space = leading_space(text.substr(i));
+    if (space == 0) {
+      ++i;
+      continue;
+    }
+    if (i > start) {
+      words.push_back(text.substr(start, i - start));
+    }
+    i += space;
+    start = i;
+  }
+  if (start < text.size()) {
+    words.push_back(text.substr(start));
+  }
+  return words;
+}
+
+using NGram = std::array<int64_t, kMaxOrder>;  // numbers of its tokens, then -1
+
+// Gives equal tokens equal numbers.
+class TokenNumbers {
+ public:
+  std::vector<int64_t> operator()(std::string_view line) {
+    // sacreBLEU strips first, which saves a hyphen at the end of the line from the rule for "-\n"
+    const std::string tokens = tokenize_13a(without_trailing_space(line));
+    std::vector<int64_t> numbers;
+    for (const auto token : split(tokens)) {
+      const auto next = static_cast<int64_t>(numbers_.size());
+      numbers.push_back(numbers_.emplace(token, next).first->second);
+    }
+    return numbers;
+  }
+
+ private:
+  std::unordered_map<std::string, int64_t> numbers_;
+};
+
+std::vector<NGram> sorted_ngrams(const std::vector<int64_t>& tokens, std::size_t order) {
+  std::vector<NGram> ngrams;
+  for (std::size_t i = 0; i + order <= tokens.size(); ++i) {
+    NGram ngram;
+    ngram.fill(-1);
+    for (std::size_t k = 0; k < order; ++k) {
+      ngram[k] = tokens[i + k];
+    }
+    ngrams.push_back(ngram);
+  }
+  std::sort(ngrams.begin(), ngrams.end());
+  return ngrams;
+}
+
+int64_t count_common(const std::vector<NGram>& a, const std::vector<NGram>& b) {
+  int64_t common = 0;
+  for (auto i = a.begin(), k = b.begin(); i != a.end() && k != b.end();) {
+    if (*i < *k) {
+      ++i;
+    } else if (*k < *i) {
+      ++k;
+    } else {
+      ++common;
+      ++i;
+      ++k;
+    }
+  }
+  return common;
+}
+
+// Fills in score, precisions and penalty from the counts.
+void finish(Bleu& bleu) {
+  const auto hypothesis_length = static_cast<double>(bleu.hypothesis_length);
+  const auto reference_length = static_cast<double>(bleu.reference_length);
+  if (bleu.hypothesis_length < bleu.reference_length) {
+    bleu.brevity_penalty =
+        bleu.hypothesis_length > 0 ? std::exp(1.0 - reference_length / hypothesis_length) : 0.0;
+  }
+  const auto none = [](int64_t count) { return count == 0; };
+  if (std::all_of(bleu.counts.begin(), bleu.counts.end(), none)) {
+    return;
+  }
+  double matches_if_none = 1.0;
+  double log_sum = 0.0;
+  for (std::size_t n = 0; n < kMaxOrder; ++n) {
+    if (bleu.totals[n] == 0) {
+      return;  // no hypothesis is that long: precision 0, and with it the score
+    }
+    const auto total = static_cast<double>(bleu.totals[n]);
+    if (bleu.counts[n] == 0) {
+      matches_if_none /= 2.0;
+      bleu.precisions[n] = 100.0 * matches_if_none / total;
+    } else {
+      bleu.precisions[n] = 100.0 * static_cast<double>(bleu.counts[n]) / total;
+    }
+    log_sum += std::log(bleu.precisions[n]);
+  }
+  bleu.score = bleu.brevity_penalty * std::exp(log_sum / static_cast<double>(kMaxOrder));
+}
+
+}  // namespace
+
+std::string tokenize_13a(std::string_view line) {
+  std::string text(line);
+  replace_all(text, "<skipped>", "");
+  replace_all(text, "-\n", "");
+  replace_all(text, "\n", " ");
+  replace_all(text, "&quot;", "\"");
+  replace_all(text, "&amp;", "&");  // before the next two: &amp;lt; ends up as <
+  replace_all(text, "&lt;", "<");
+  replace_all(text, "&gt;", ">");
+
+  std::string spaced = " ";
+  for (const char c : text) {
+    if (stands_alone(c)) {
+      spaced.append(1, ' ').append(1, c).append(1, ' ');
+    } else {
+      spaced.push_back(c);
+    }
+  }
+  spaced.push_back(' ');
+
+  const auto point_after_other = [](char a, char b) { return !is_digit(a) && is_point(b); };
+  const auto point_before_other = [](char a, char b) { return is_point(a) && !is_digit(b); };
+  const auto hyphen_after_digit = [](char a, char b) { return is_digit(a) && b == '-'; };
+  spaced = rewrite_neighbours(spaced, point_after_other, "", " ", " ");
+  spaced = rewrite_neighbours(spaced, point_before_other, " ", " ", "");
+  spaced = rewrite_neighbours(spaced, hyphen_after_digit, "", " ", " ");
+
+  std::string result;
+  for (const auto word : split(spaced)) {
+    result.append(result.empty() ? "" : " ").append(word);
+  }
+  return result;
+}
+
+Bleu corpus_bleu(const std::vector<std::string>& hypotheses,
+                 const std::vector<std::string>& references) {
+  if (hypotheses.empty() || hypotheses.size() != references.size()) {
+    throw std::invalid_argument(
+        "corpus_bleu: expected as many hypotheses as references, at least one, but got " +
+        std::to_string(hypotheses.size()) + " and " + std::to_string(references.size()));
+  }
+  Bleu bleu;
+  TokenNumbers numbers;
+  for (std::size_t i = 0; i < hypotheses.size(); ++i) {
+    const auto hypothesis = numbers(hypotheses[i]);
+    const auto reference = numbers(references[i]);
+    bleu.hypothesis_length += static_cast<int64_t>(hypothesis.size());
+    bleu.reference_length += static_cast<int64_t>(reference.size());
+    for (std::size_t order = 1; order <= kMaxOrder; ++order) {
+      const auto ngrams = sorted_ngrams(hypothesis, order);
+      bleu.totals[order - 1] += static_cast<int64_t>(ngrams.size());
+      bleu.counts[order - 1] += count_common(ngrams, sorted_ngrams(reference, order));
+    }
+  }
+  finish(bleu);
+  return bleu;
+}
+
+std::string to_string(const Bleu& bleu) {
+  const double ratio = bleu.reference_length > 0 ? static_cast<double>(bleu.hypothesis_length) /
+                                                       static_cast<double>(bleu.reference_length)
+                                                 : 0.0;
+  std::ostringstream line;
+  line.imbue(std::locale::classic());
+  line << std::fixed << std::setprecision(2) << "BLEU = " << bleu.score << std::setprecision(1);
+  for (std::size_t n = 0; n < kMaxOrder; ++n) {
+    line << (n == 0 ? ' ' : '/') << bleu.precisions[n];
+  }
+  line << std::setprecision(3) << " (BP = " << bleu.brevity_penalty << " ratio = " << ratio
+       << " hyp_len = " << bleu.hypothesis_length << " ref_len = " << bleu.reference_length << ')';
+  return line.str();
+}
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace evenkeel::translation {
+
+/// A setting that cannot be used; the message names it, what was expected and what came.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Everything that decides a training run. Dumped as config.json beside the checkpoints, and kept
+/// in each of them.
+struct Config {
+  std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
+  std::vector<std::string> target;        ///< Its translation, line by line.
+  std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
+  std::vector<std::string> valid_target;  ///< Its translation.
+  std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
+  int64_t vocab_size = 8000;              ///< Pieces of a vocabulary that is trained.
+
+  std::string scheme = "admin";     ///< post, pre, admin, admin-o1 or tfixup.
+  int64_t encoder_layers = 6;       ///< Layers of the encoder.
+  int64_t decoder_layers = 6;       ///< Layers of the decoder.
+  int64_t embed_dim = 512;          ///< Width of the residual stream.
+  int64_t num_heads = 8;            ///< Attention heads.
+  int64_t dim_feedforward = 2048;   ///< Inner size of the feed-forward.
+  double dropout = 0.1;             ///< On embeddings and on every branch.
+  double attention_dropout = 0.0;   ///< On attention weights.
+  double activation_dropout = 0.0;  ///< After the feed-forward's ReLU.
+
+  std::optional<double> lr;       ///< Highest learning rate; by default the scheme's.
+  std::optional<int64_t> warmup;  ///< Updates of linear warm-up; by default the scheme's, 0 none.
+  int64_t decay_period = 4000;    ///< P of lr * sqrt(P / (P + t)), the schedule without warm-up.
+  double beta1 = 0.9;             ///< Adam's.
+  double beta2 = 0.98;            ///< Adam's.
+  double eps = 1e-9;              ///< Adam's.
+  double weight_decay = 0.0;      ///< Decoupled, times the learning rate.
+  double clip_norm = 1.0;         ///< Limit of the gradient's norm; 0 for none.
+  double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
+  int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
+  int64_t accumulate = 1;         ///< Batches an update.
+  int64_t max_length = 128;       ///< Longer pairs are left out, in pieces.
+  int64_t max_steps = 10000;      ///< Updates; 0 for no limit.
+  double max_seconds = 0.0;       ///< Wall time; 0 for no limit.
+
+  int64_t valid_every = 500;      ///< Updates from one validation to the next.
+  int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
+  int64_t log_every = 50;         ///< Updates from one line to the next.
+  int64_t save_every = 1000;      ///< Updates from one checkpoint to the next.
+
+  std::string device = "auto";    ///< auto, cpu, cuda or cuda:N.
+  std::string dtype = "float32";  ///< float32, or bfloat16 by autocast.
+  int64_t threads = 0;            ///< Threads on the CPU; 0 for LibTorch's choice.
+  int64_t seed = 1;               ///< Of weights, batches and dropout.
+
+  std::string run_dir;  ///< Folder of checkpoints, log and config.
+};
+
+/// Calls `visit(name, field, help, may_change)` for every setting. `may_change` says that a resumed
+/// run may take another value than the run had.
+template <typename AnyConfig, typename Visit>
+void for_each_setting(AnyConfig& c, Visit&& visit) {
+  visit("source", c.source, "training text, one sentence a line, plain or .gz", false);
+  visit("target", c.target, "its translation, line by line", false);
+  visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", false);
+  visit("valid-target", c.valid_target, "its translation", false);
+  visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", false);
+  visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
+  visit("scheme", c.scheme, "post, pre, admin, admin-o1 or tfixup", false);
+  visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
+  visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
+  visit("embed-dim", c.embed_dim, "width of the residual stream", false);
+  visit("num-heads", c.num_heads, "attention heads", false);
+  visit("dim-feedforward", c.dim_feedforward, "inner size of the feed-forward", false);
+  visit("dropout", c.dropout, "on embeddings and every branch", false);
+  visit("attention-dropout", c.attention_dropout, "on attention weights", false);
+  visit("activation-dropout", c.activation_dropout, "after the feed-forward's ReLU", false);
+  visit("lr", c.lr, "highest learning rate (default: 1e-3; tfixup 5e-4)", false);
+  visit("warmup", c.warmup, "updates of linear warm-up (default: 4000; tfixup 0, none)", false);
+  visit("decay-period", c.decay_period, "P of lr*sqrt(P/(P+t)), without warm-up", false);
+  visit("beta1", c.beta1, "Adam's", false);
+  visit("beta2", c.beta2, "Adam's", false);
+  visit("eps", c.eps, "Adam's", false);
+  visit("weight-decay", c.weight_decay, "decoupled, times the learning rate", false);
+  visit("clip-norm", c.clip_norm, "limit of the gradient's norm; 0 for none", false);
+  visit("label-smoothing", c.label_smoothing, "share of the target spread out", false);
+  visit("batch-tokens", c.batch_tokens, "rows times longest row of a batch, at most", false);
+  visit("accumulate", c.accumulate, "batches an update", false);
+  visit("max-length", c.max_length, "pieces; longer pairs are left out", false);
+  visit("max-steps", c.max_steps, "updates; 0 for no limit", true);
+  visit("max-seconds", c.max_seconds, "wall time of the training; 0 for no limit", true);
+  visit("valid-every", c.valid_every, "updates between validations", true);
+  visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);
+  visit("log-every", c.log_every, "updates between lines", true);
+  visit("save-every", c.save_every, "updates between checkpoints", true);
+  visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
+  visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
+  visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's choice", true);
+  visit("seed", c.seed, "of weights, batches and dropout", false);
+  visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
+}
+
+/// Every setting as JSON, under the names of the options.
+nlohmann::json to_json(const Config& config);
+
+/// `base` with the settings that `json` has. Throws ConfigError for a name or type that is wrong.
+Config from_json(const nlohmann::json& json, Config base = {});
+
+/// `config` with what it leaves to the scheme filled in. Throws ConfigError for values that cannot
+/// be used, before anything is read or written.
+Config resolved(Config config);
+
+/// Throws ConfigError if a resumed run would differ from the one it goes on from.
+void check_resumable(const Config& run, const Config& asked);
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+#include "decode.hpp"
+
+#include "batches.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+namespace evenkeel::translation {
+
+namespace {
+
+// One sentence of a batch while it is being translated. Its `beam` rows stand together.
+struct Search {
+  int64_t sentence;                         // where its translation goes
+  int64_t longest;                          // pieces at most
+  std::vector<std::vector<int64_t>> beams;  // pieces of each partial translation
+  std::vector<double> scores;               // sum of log-probabilities of each
+  std::vector<int64_t> best;                // best finished translation
+  double best_score = -std::numeric_limits<double>::infinity();
+  int64_t finished = 0;
+
+  void finish(const std::vector<int64_t>& pieces, double score, double length_penalty) {
+    ++finished;
+    const auto length = static_cast<double>(pieces.size() + 1);  // with eos
+    const double normalized = score / std::pow(length, length_penalty);
+    if (normalized > best_score) {
+      best_score = normalized;
+      best = pieces;
+    }
+  }
+};
+
+// Takes the candidates of one sentence, best first: `rows` and `pieces` of `count` continuations.
+// Returns whether the sentence is done.
+bool advance(Search& search,
+             const float* scores,
+             const int64_t* candidates,
+             int64_t count,
+             int64_t vocab_size,
+             const DecodeOptions& options,
+             std::vector<std::pair<int64_t, int64_t>>& survivors) {
+  const auto beam = static_cast<size_t>(options.beam);
+  std::vector<std::vector<int64_t>> beams;
+  std::vector<double> kept_scores;
+  for (int64_t i = 0; i < count && beams.size() < beam; ++i) {
+    if (scores[i] == -std::numeric_limits<float>::infinity()) break;
+    const auto from = candidates[i] / vocab_size;
+    const auto piece = candidates[i] % vocab_size;
+    if (piece == kEos) {
+      // One that ranks below the beam would not have been kept either.
+      if (i < options.beam) {
+        search.finish(search.beams[static_cast<size_t>(from)], scores[i], options.length_penalty);
+      }
+      continue;
+    }
+    auto pieces = search.beams[static_cast<size_t>(from)];
+    pieces.push_back(piece);
+    beams.push_back(std::move(pieces));
+    kept_scores.push_back(scores[i]);
+    survivors.emplace_back(from, piece);
+  }
+  search.beams = std::move(beams);
+  search.scores = std::move(kept_scores);
+  if (search.finished >= options.beam || search.beams.empty()) return true;
+  if (static_cast<int64_t>(search.beams.front().size()) < search.longest) return false;
+  for (size_t b = 0; b < search.beams.size(); ++b) {
+    search.finish(search.beams[b], search.scores[b], options.length_penalty);
+  }
+  return true;
+}
+
+void translate_batch(TranslationModel& model,
+                     const std::vector<std::vector<int64_t>>& sources,
+                     const std::vector<int64_t>& sentences,
+                     torch::Device device,
+                     const DecodeOptions& options,
+                     std::vector<std::vector<int64_t>>& results) {
+  const auto beam = options.beam;
+  int64_t columns = 0;
+  for (const auto i : sentences) {
+    columns = std::max(columns, static_cast<int64_t>(sources[static_cast<size_t>(i)].size()) + 1);
+  }
+  std::vector<int64_t> ids;
+  std::vector<Search> searches;
+  for (const auto i : sentences) {
+    const auto& source = sources[static_cast<size_t>(i)];
+    ids.insert(ids.end(), source.begin(), source.end());
+    ids.push_back(kEos);
+    ids.resize(ids.size() + static_cast<size_t>(columns) - source.size() - 1, kPad);
+    const auto length = static_cast<double>(source.size());
+    Search search{};
+    search.sentence = i;
+    search.longest = static_cast<int64_t>(options.length_ratio * length) + options.length_extra;
+    search.beams.assign(static_cast<size_t>(beam), {});
+    // All beams begin alike: only the first may be continued.
+    search.scores.assign(static_cast<size_t>(beam), -std::numeric_limits<double>::infinity());
+    search.scores[0] = 0.0;
+    searches.push_back(std::move(search));
+  }
+  const auto src = to_tensor(ids, static_cast<int64_t>(sentences.size()), columns, device);
+  auto memory = model.encode(src);
+  if (beam > 1) {
+    const auto rows = torch::arange(src.size(0), src.options()).repeat_interleave(beam);
+    memory = memory.select(rows);
+  }
+  nn::DecoderCache cache;
+  std::vector<int64_t> last(searches.size() * static_cast<size_t>(beam), kBos);
+
+  while (!searches.empty()) {
+    const auto count = static_cast<int64_t>(searches.size());
+    const auto tgt = to_tensor(last, count * beam, 1, device);
+    const auto logits = model.project(model.decode(tgt, memory, &cache)).squeeze(1);
+    const auto vocab_size = logits.size(1);
+    auto log_probabilities = logits.to(torch::kFloat32).log_softmax(1);
+    log_probabilities.slice(1, kPad, kPad + 1).fill_(-std::numeric_limits<float>::infinity());
+    log_probabilities.slice(1, kBos, kBos + 1).fill_(-std::numeric_limits<float>::infinity());
+    std::vector<float> sums;
+    for (const auto& search : searches) {
+      for (int64_t b = 0; b < beam; ++b) {
+        const auto at = static_cast<size_t>(b);
+        sums.push_back(at < search.scores.size() ? static_cast<float>(search.scores[at])
+                                                 : -std::numeric_limits<float>::infinity());
+      }
+    }
+    const auto before = torch::tensor(sums).to(device).view({-1, 1});
+    const auto [top_scores, top_ids] = (log_probabilities + before)
+                                           .view({count, beam * vocab_size})
+                                           .topk(std::min(2 * beam, beam * vocab_size),
+                                                 /*dim=*/1,
+                                                 /*largest=*/true,
+                                                 /*sorted=*/true);
+    const auto scores = top_scores.cpu().contiguous();
+    const auto candidates = top_ids.cpu().contiguous();
+
+    std::vector<int64_t> rows;
+    std::vector<Search> going_on;
+    last.clear();
+    for (int64_t i = 0; i < count; ++i) {
+      auto& search = searches[static_cast<size_t>(i)];
+      std::vector<std::pair<int64_t, int64_t>> survivors;
+      const auto width = scores.size(1);
+      const bool done = advance(search,
+                                scores.const_data_ptr<float>() + i * width,
+                                candidates.const_data_ptr<int64_t>() + i * width,
+                                width,
+                                vocab_size,
+                                options,
+                                survivors);
+      if (done) {
+        results[static_cast<size_t>(search.sentence)] = std::move(search.best);
+        continue;
+      }
+      // A search with fewer continuations than beams fills up with copies that score -infinity.
+      while (static_cast<int64_t>(survivors.size()) < beam) {
+        survivors.push_back(survivors.front());
+        search.beams.push_back(search.beams.front());
+        search.scores.push_back(-std::numeric_limits<double>::infinity());
+      }
+      for (const auto& [from, piece] : survivors) {
+        rows.push_back(i * beam + from);
+        last.push_back(piece);
+      }
+      going_on.push_back(std::move(search));
+    }
+    const bool left = going_on.size() < searches.size();
+    searches = std::move(going_on);
+    if (searches.empty()) break;
+    if (beam == 1 && !left) continue;  // every row goes on by itself
+    const auto index = torch::tensor(rows).to(device);
+    cache.select(index, /*same_memory=*/!left);
+    if (left) memory = memory.select(index);
+  }
+}
+
+}  // namespace
+
+std::vector<std::vector<int64_t>> translate(TranslationModel& model,
+                                            const std::vector<std::vector<int64_t>>& sources,
+                                            torch::Device device,
+                                            bool bfloat16,
+                                            const DecodeOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const Autocast autocast(device, bfloat16);
+  const bool training = model.module().is_training();
+  model.module().eval();
+
+  std::vector<int64_t> order;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i].empty()) order.push_back(static_cast<int64_t>(i));
+  }
+  const auto length = [&](int64_t i) {
+    return static_cast<int64_t>(sources[static_cast<size_t>(i)].size()) + 1;
+  };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return length(a) > length(b);
+  });
+
+  std::vector<std::vector<int64_t>> results(sources.size());
+  for (size_t begin = 0; begin < order.size();) {
+    const auto rows =
+        std::max<int64_t>(1, options.batch_tokens / (length(order[begin]) * options.beam));
+    const auto end = std::min(order.size(), begin + static_cast<size_t>(rows));
+    const std::vector<int64_t> sentences(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                                         order.begin() + static_cast<std::ptrdiff_t>(end));
+    translate_batch(model, sources, sentences, device, options, results);
+    begin = end;
+  }
+  model.module().train(training);
+  return results;
+}
+
+std::vector<std::string> translate(TranslationModel& model,
+                                   const Vocabulary& vocabulary,
+                                   const std::vector<std::string>& sources,
+                                   torch::Device device,
+                                   bool bfloat16,
+                                   const DecodeOptions& options) {
+  std::vector<std::vector<int64_t>> pieces;
+  pieces.reserve(sources.size());
+  for (const auto& source : sources) pieces.push_back(vocabulary.encode(source));
+  std::vector<std::string> translations;
+  for (const auto& translation : translate(model, pieces, device, bfloat16, options)) {
+    translations.push_back(vocabulary.decode(translation));
+  }
+  return translations;
+}
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "model.hpp"
+#include "vocabulary.hpp"
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace evenkeel::translation {
+
+/// How sentences are translated.
+struct DecodeOptions {
+  /// Partial translations kept side by side; 1 is greedy search.
+  int64_t beam = 1;
+  /// The exponent a of score / length^a, by which finished translations are compared: the higher,
+  /// the longer they get.
+  double length_penalty = 1.0;
+  /// A translation ends after length_ratio * source + length_extra pieces.
+  double length_ratio = 1.5;
+  int64_t length_extra = 10;
+  /// Rows of a batch, sentences times beam, times its longest source, at most.
+  int64_t batch_tokens = 8192;
+};
+
+/// The best translation of every source, in pieces without bos and eos. Keys and values of what was
+/// written so far are cached; sentences that are done leave the batch.
+std::vector<std::vector<int64_t>> translate(TranslationModel& model,
+                                            const std::vector<std::vector<int64_t>>& sources,
+                                            torch::Device device,
+                                            bool bfloat16,
+                                            const DecodeOptions& options);
+
+/// The same from text to text. A line without pieces stays an empty line.
+std::vector<std::string> translate(TranslationModel& model,
+                                   const Vocabulary& vocabulary,
+                                   const std::vector<std::string>& sources,
+                                   torch::Device device,
+                                   bool bfloat16,
+                                   const DecodeOptions& options);
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "config.hpp"
+
+#include <evenkeel/nn/attention_mask.hpp>
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/transformer.hpp>
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace evenkeel::translation {
+
+/// A Transformer whose scheme was chosen at run time; see evenkeel::nn::Transformer for shapes.
+class TranslationModel {
+ public:
+  virtual ~TranslationModel() = default;
+
+  virtual nn::Memory encode(const torch::Tensor& src) = 0;
+  virtual torch::Tensor decode(const torch::Tensor& tgt,
+                               const nn::Memory& memory,
+                               nn::DecoderCache* cache) = 0;
+  virtual torch::Tensor project(const torch::Tensor& hidden) = 0;
+  virtual torch::nn::Module& module() = 0;
+};
+
+/// A fresh model as the config has it, drawn from LibTorch's generator.
+std::unique_ptr<TranslationModel> make_model(const Config& config, int64_t vocab_size);
+
+/// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
+/// that is unknown or missing.
+torch::Device device_of(const Config& config);
+
+/// bfloat16 autocast, while it lives and if asked for.
+class Autocast {
+ public:
+  Autocast(torch::Device device, bool enabled);
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+  ~Autocast();
+
+ private:
+  torch::DeviceType type_;
+  bool enabled_;
+  bool before_ = false;
+};
+
+/// A batch of token ids, row-major, as an int64 tensor on the device.
+torch::Tensor to_tensor(const std::vector<int64_t>& ids,
+                        int64_t rows,
+                        int64_t columns,
+                        torch::Device device);
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#include "progress.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace evenkeel::translation {
+
+Progress::Progress(std::FILE* stream)
+    : stream_(stream), on_terminal_(isatty(fileno(stream)) == 1) {}
+
+void Progress::draw(const State& state) {
+  if (!on_terminal_) return;
+  constexpr int kWidth = 24;
+  const int filled = static_cast<int>(std::lround(std::clamp(state.share, 0.0, 1.0) * kWidth));
+  std::string bar;
+  for (int i = 0; i < kWidth; ++i) bar += i < filled ? "━" : "─";
+  fmt::print(stream_,
+             "\r\033[K{} {:3.0f}%  update {}  loss {:.3f}  {:.0f} tokens/s  {} left",
+             bar,
+             100.0 * std::clamp(state.share, 0.0, 1.0),
+             state.step,
+             state.loss,
+             state.tokens_per_second,
+             clock(state.seconds_left));
+  std::fflush(stream_);
+  drawn_ = true;
+}
+
+void Progress::line(const std::string& text) {
+  clear();
+  fmt::print(stream_, "{}\n", text);
+  std::fflush(stream_);
+}
+
+void Progress::clear() {
+  if (!std::exchange(drawn_, false)) return;
+  fmt::print(stream_, "\r\033[K");
+  std::fflush(stream_);
+}
+
+std::string clock(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0.0) return "?";
+  const auto total = static_cast<int64_t>(std::llround(seconds));
+  return total < 3600 ? fmt::format("{}:{:02}", total / 60, total % 60)
+                      : fmt::format("{}:{:02}:{:02}", total / 3600, total / 60 % 60, total % 60);
+}
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "checkpoint.hpp"
+#include "config.hpp"
+#include "model.hpp"
+#include "vocabulary.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace evenkeel::translation {
+
+/// The files of a run.
+struct RunFolder {
+  explicit RunFolder(const std::string& folder)
+      : config(folder + "/config.json"),
+        vocabulary(folder + "/vocabulary.model"),
+        log(folder + "/log.jsonl"),
+        last(folder + "/last.safetensors"),
+        best(folder + "/best.safetensors") {}
+
+  std::string config;
+  std::string vocabulary;
+  std::string log;
+  std::string last;
+  std::string best;
+};
+
+/// A trained model with all that it takes to translate.
+struct TrainedModel {
+  Config config;
+  Vocabulary vocabulary;
+  std::unique_ptr<TranslationModel> model;
+  int64_t step;
+};
+
+/// Adds the model's parameters and buffers, the config and the vocabulary.
+void store_model(Checkpoint& checkpoint,
+                 const Config& config,
+                 const Vocabulary& vocabulary,
+                 TranslationModel& model,
+                 int64_t step);
+
+/// Copies parameters and buffers into `model`. Throws CheckpointError, and changes nothing, if one
+/// is missing or of another shape.
+void restore_model(const Checkpoint& checkpoint, const std::string& file, TranslationModel& model);
+
+/// The config in a checkpoint.
+Config stored_config(const Checkpoint& checkpoint, const std::string& file);
+
+/// The vocabulary in a checkpoint.
+Vocabulary stored_vocabulary(const Checkpoint& checkpoint, const std::string& file);
+
+/// The model of a run folder, its best where there is one, else its last; or of a checkpoint file.
+/// `device` is "auto", "cpu", "cuda" or "cuda:N".
+TrainedModel load_trained(const std::string& folder_or_file, const std::string& device);
+
+}  // namespace evenkeel::translation

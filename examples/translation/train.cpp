@@ -1,0 +1,572 @@
+// SPDX-License-Identifier: MIT
+#include "train.hpp"
+
+#include "batches.hpp"
+#include "bleu.hpp"
+#include "decode.hpp"
+#include "parallel_text.hpp"
+#include "progress.hpp"
+#include "run_folder.hpp"
+#include "stop_signal.hpp"
+
+#include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/schedule.hpp>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/cuda.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::translation {
+
+namespace {
+
+using nlohmann::json;
+
+// Text of one purpose, cut into pieces.
+struct Corpus {
+  ParallelText text;
+  std::vector<Pair> pairs;
+};
+
+Corpus read_corpus(const std::vector<std::string>& source, const std::vector<std::string>& target) {
+  Corpus corpus;
+  corpus.text = read_parallel(source, target);
+  drop_empty_pairs(corpus.text);
+  return corpus;
+}
+
+void encode(Corpus& corpus, const Vocabulary& vocabulary) {
+  corpus.pairs.reserve(corpus.text.source.size());
+  for (size_t i = 0; i < corpus.text.source.size(); ++i) {
+    corpus.pairs.push_back(
+        {vocabulary.encode(corpus.text.source[i]), vocabulary.encode(corpus.text.target[i])});
+  }
+}
+
+// Where a run stands. Together with model, optimizer and generators it decides what comes.
+struct State {
+  int64_t step = 0;          // updates done
+  int64_t epoch = 0;         // epoch of the next batch
+  int64_t position = 0;      // next batch in it
+  int64_t tokens = 0;        // target tokens seen
+  double seconds = 0.0;      // wall time of all sessions of the run
+  double window_loss = 0.0;  // since the last line of the log
+  int64_t window_tokens = 0;
+  double best = -std::numeric_limits<double>::max();  // validation score, the higher the better
+
+  json to_json() const {
+    return {{"step", step},
+            {"epoch", epoch},
+            {"position", position},
+            {"tokens", tokens},
+            {"seconds", seconds},
+            {"window_loss", window_loss},
+            {"best", best},
+            {"window_tokens", window_tokens}};
+  }
+
+  static State from_json(const json& from) {
+    State state;
+    state.step = from.at("step");
+    state.epoch = from.at("epoch");
+    state.position = from.at("position");
+    state.tokens = from.at("tokens");
+    state.seconds = from.at("seconds");
+    state.window_loss = from.at("window_loss");
+    state.window_tokens = from.at("window_tokens");
+    state.best = from.at("best");
+    return state;
+  }
+};
+
+// log.jsonl. Lines of a run that was cut off behind its last checkpoint are dropped on resume.
+class Log {
+ public:
+  Log(const std::string& file, std::optional<int64_t> resumed_step) : file_(file) {
+    if (resumed_step) keep_until(*resumed_step);
+    stream_.open(file, resumed_step ? std::ios::app : std::ios::trunc);
+  }
+
+  void write(const json& entry) {
+    stream_ << entry.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl;
+    if (!stream_) throw std::runtime_error(file_ + ": cannot be written");
+  }
+
+ private:
+  void keep_until(int64_t step) {
+    std::vector<std::string> kept;
+    std::ifstream old(file_);
+    for (std::string line; std::getline(old, line);) {
+      const auto entry = json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (entry.is_object() && entry.value("event", "end") != "end" &&
+          entry.value("step", step + 1) <= step) {
+        kept.push_back(line);
+      }
+    }
+    std::ofstream part(file_ + ".part");
+    for (const auto& line : kept) part << line << '\n';
+    part.close();
+    std::filesystem::rename(file_ + ".part", file_);
+  }
+
+  std::string file_;
+  std::ofstream stream_;
+};
+
+torch::Tensor generator_state(torch::Device device) {
+  auto generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return generator.get_state();
+}
+
+void set_generator_state(torch::Device device, const torch::Tensor& state) {
+  auto generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_state(state);
+}
+
+class Trainer {
+ public:
+  Trainer(const Config& config, std::optional<Checkpoint> checkpoint);
+
+  Ending run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::vector<Batch> next_batches();
+  void update(const std::vector<Batch>& batches);
+  double window_loss();
+  void log_window();
+  void validate();
+  double validation_loss();
+  void save_last();
+  void restore(const Checkpoint& checkpoint);
+  void diverged_message(double loss);
+  double seconds() const;
+  double share() const;
+  Progress::State progress();
+
+  Config config_;
+  RunFolder folder_;
+  torch::Device device_;
+  bool bfloat16_;
+  Progress progress_{stderr};
+  Corpus train_;
+  Corpus valid_;
+  std::optional<Vocabulary> vocabulary_;
+  std::unique_ptr<TranslationModel> model_;
+  std::optional<train::FusedAdam> optimizer_;
+  std::optional<BatchSchedule> schedule_;
+  std::optional<Log> log_;
+  std::vector<std::vector<int64_t>> epoch_;  // batches of the epoch that `state_` names
+  int64_t loaded_epoch_ = -1;
+  State state_;
+  torch::Tensor device_loss_;  // sum since the last look, on the device
+  int64_t session_tokens_ = 0;
+  double session_training_ = 0.0;  // seconds of this session without validation
+  Clock::time_point began_;
+  double seconds_before_ = 0.0;
+  int64_t validated_step_ = -1;
+};
+
+Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
+    : config_(config),
+      folder_(config.run_dir),
+      device_(device_of(config)),
+      bfloat16_(config.dtype == "bfloat16") {
+  if (config_.threads > 0) at::set_num_threads(static_cast<int>(config_.threads));
+  train_ = read_corpus(config_.source, config_.target);
+  if (!config_.valid_source.empty()) {
+    valid_ = read_corpus(config_.valid_source, config_.valid_target);
+  }
+  if (checkpoint) {
+    vocabulary_ = stored_vocabulary(*checkpoint, folder_.last);
+  } else if (!config_.vocabulary.empty()) {
+    vocabulary_ = Vocabulary::load_file(config_.vocabulary);
+  } else {
+    progress_.line(fmt::format("training a vocabulary of {} pieces on {} pairs",
+                               config_.vocab_size,
+                               train_.text.source.size()));
+    vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size);
+  }
+  encode(train_, *vocabulary_);
+  encode(valid_, *vocabulary_);
+
+  BatchOptions options;
+  options.batch_tokens = config_.batch_tokens;
+  options.max_length = config_.max_length;
+  options.seed = static_cast<uint64_t>(config_.seed);
+  schedule_.emplace(train_.pairs, options);
+
+  torch::manual_seed(static_cast<uint64_t>(config_.seed));
+  model_ = make_model(config_, vocabulary_->size());
+  model_->module().to(device_);
+  optimizer_.emplace(model_->module().parameters(),
+                     train::FusedAdamOptions()
+                         .beta1(config_.beta1)
+                         .beta2(config_.beta2)
+                         .eps(config_.eps)
+                         .weight_decay(config_.weight_decay)
+                         .max_norm(config_.clip_norm));
+  device_loss_ = torch::zeros({}, torch::dtype(torch::kFloat64).device(device_));
+  if (checkpoint) restore(*checkpoint);
+
+  std::filesystem::create_directories(config_.run_dir);
+  std::ofstream(folder_.config) << to_json(config_).dump(2) << '\n';
+  vocabulary_->save_file(folder_.vocabulary);
+  log_.emplace(folder_.log, checkpoint ? std::optional(state_.step) : std::nullopt);
+
+  int64_t parameters = 0;
+  for (const auto& parameter : model_->module().parameters()) parameters += parameter.numel();
+  progress_.line(fmt::format("{}: {}+{} layers, {:.1f} M parameters, {} pieces, on {}{}",
+                             config_.scheme,
+                             config_.encoder_layers,
+                             config_.decoder_layers,
+                             static_cast<double>(parameters) / 1e6,
+                             vocabulary_->size(),
+                             device_.str(),
+                             bfloat16_ ? " in bfloat16" : ""));
+  const auto first = schedule_->epoch(0);
+  progress_.line(fmt::format("{} pairs{} in {} batches an epoch, {:.1f}% padding",
+                             schedule_->size(),
+                             schedule_->too_long() > 0
+                                 ? fmt::format(" ({} longer than {} pieces left out)",
+                                               schedule_->too_long(),
+                                               config_.max_length)
+                                 : "",
+                             first.size(),
+                             100.0 * schedule_->padding_share(first)));
+}
+
+double Trainer::seconds() const {
+  return seconds_before_ + std::chrono::duration<double>(Clock::now() - began_).count();
+}
+
+double Trainer::share() const {
+  double share = 0.0;
+  if (config_.max_steps > 0) {
+    share = static_cast<double>(state_.step) / static_cast<double>(config_.max_steps);
+  }
+  if (config_.max_seconds > 0.0) share = std::max(share, seconds() / config_.max_seconds);
+  return share;
+}
+
+Progress::State Trainer::progress() {
+  const auto done = share();
+  return {done,
+          state_.step,
+          state_.window_loss / static_cast<double>(std::max<int64_t>(state_.window_tokens, 1)),
+          static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9),
+          seconds() * (1.0 - done) / std::max(done, 1e-9)};
+}
+
+std::vector<Batch> Trainer::next_batches() {
+  std::vector<Batch> batches;
+  while (static_cast<int64_t>(batches.size()) < config_.accumulate) {
+    if (loaded_epoch_ != state_.epoch) {
+      epoch_ = schedule_->epoch(state_.epoch);
+      loaded_epoch_ = state_.epoch;
+    }
+    if (state_.position == static_cast<int64_t>(epoch_.size())) {
+      ++state_.epoch;
+      state_.position = 0;
+      continue;
+    }
+    batches.push_back(make_batch(train_.pairs, epoch_[static_cast<size_t>(state_.position++)]));
+  }
+  return batches;
+}
+
+// Forward, backward and one update of the weights.
+void Trainer::update(const std::vector<Batch>& batches) {
+  int64_t tokens = 0;
+  for (const auto& batch : batches) tokens += batch.target_tokens;
+  for (const auto& batch : batches) {
+    const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
+      return to_tensor(ids, batch.sentences, columns, device_);
+    };
+    const auto src = on_device(batch.source, batch.source_length);
+    const auto tgt = on_device(batch.target_input, batch.target_length);
+    const auto expected = on_device(batch.target_output, batch.target_length);
+    torch::Tensor loss;
+    {
+      const Autocast autocast(device_, bfloat16_);
+      const auto logits = model_->project(model_->decode(tgt, model_->encode(src), nullptr));
+      // the loss in float32, also under autocast
+      loss = at::cross_entropy_loss(logits.to(torch::kFloat32).flatten(0, 1),
+                                    expected.flatten(),
+                                    /*weight=*/{},
+                                    at::Reduction::Sum,
+                                    kPad,
+                                    config_.label_smoothing);
+    }
+    (loss / static_cast<double>(tokens)).backward();
+    device_loss_.add_(loss.detach());
+  }
+  ++state_.step;
+  const double lr =
+      *config_.warmup > 0
+          ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
+          : train::inverse_sqrt_no_warmup_lr(state_.step, *config_.lr, config_.decay_period);
+  optimizer_->step(lr);
+  optimizer_->zero_grad();
+  state_.tokens += tokens;
+  state_.window_tokens += tokens;
+  session_tokens_ += tokens;
+}
+
+// The loss of the updates since the last line of the log; waits for the device.
+double Trainer::window_loss() {
+  state_.window_loss += device_loss_.item<double>();
+  device_loss_.zero_();
+  return state_.window_loss / static_cast<double>(std::max<int64_t>(state_.window_tokens, 1));
+}
+
+void Trainer::log_window() {
+  const double loss = window_loss();
+  const double rate = static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9);
+  const double lr =
+      *config_.warmup > 0
+          ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
+          : train::inverse_sqrt_no_warmup_lr(state_.step, *config_.lr, config_.decay_period);
+  log_->write({{"event", "train"},
+               {"step", state_.step},
+               {"epoch", state_.epoch},
+               {"seconds", seconds()},
+               {"tokens", state_.tokens},
+               {"loss", loss},
+               {"lr", lr},
+               {"tokens_per_second", rate}});
+  const auto line =
+      fmt::format("update {:6}  epoch {:3}  loss {:7.4f}  lr {:.2e}  {:.0f} tokens/s  {}",
+                  state_.step,
+                  state_.epoch,
+                  loss,
+                  lr,
+                  rate,
+                  clock(seconds()));
+  progress_.line(line);
+  state_.window_loss = 0.0;
+  state_.window_tokens = 0;
+}
+
+// Negative log-likelihood a token, without label smoothing.
+double Trainer::validation_loss() {
+  const torch::NoGradGuard no_grad;
+  const Autocast autocast(device_, bfloat16_);
+  BatchOptions options;
+  options.batch_tokens = std::max<int64_t>(config_.batch_tokens, 2048);
+  options.max_length = config_.max_length;
+  double loss = 0.0;
+  int64_t tokens = 0;
+  for (const auto& indices : BatchSchedule(valid_.pairs, options).epoch(0)) {
+    const auto batch = make_batch(valid_.pairs, indices);
+    const auto src = to_tensor(batch.source, batch.sentences, batch.source_length, device_);
+    const auto tgt = to_tensor(batch.target_input, batch.sentences, batch.target_length, device_);
+    const auto expected =
+        to_tensor(batch.target_output, batch.sentences, batch.target_length, device_);
+    const auto logits = model_->project(model_->decode(tgt, model_->encode(src), nullptr));
+    loss += at::cross_entropy_loss(logits.to(torch::kFloat32).flatten(0, 1),
+                                   expected.flatten(),
+                                   {},
+                                   at::Reduction::Sum,
+                                   kPad)
+                .item<double>();
+    tokens += batch.target_tokens;
+  }
+  return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+void Trainer::validate() {
+  validated_step_ = state_.step;
+  if (valid_.pairs.empty()) return;
+  model_->module().eval();
+  const double loss = validation_loss();
+  json entry = {{"event", "valid"},
+                {"step", state_.step},
+                {"loss", loss},
+                {"perplexity", std::exp(loss)}};
+  std::string line = fmt::format("update {:6}  validation loss {:.4f}  perplexity {:.2f}",
+                                 state_.step,
+                                 loss,
+                                 std::exp(loss));
+  double score = -loss;
+  std::vector<std::string> samples;
+  const auto count =
+      std::min<size_t>(valid_.pairs.size(), static_cast<size_t>(config_.valid_sentences));
+  if (count > 0) {
+    const auto end = static_cast<std::ptrdiff_t>(count);
+    const auto& [source, target] = valid_.text;
+    const std::vector<std::string> sources(source.begin(), source.begin() + end);
+    const std::vector<std::string> references(target.begin(), target.begin() + end);
+    const auto hypotheses = translate(*model_, *vocabulary_, sources, device_, bfloat16_, {});
+    score = corpus_bleu(hypotheses, references).score;
+    entry["bleu"] = score;
+    line += fmt::format("  BLEU {:.2f}", score);
+    entry["samples"] = json::array();
+    for (size_t i = 0; i < std::min<size_t>(count, 8); ++i) {
+      entry["samples"].push_back(
+          {{"source", sources[i]}, {"reference", references[i]}, {"hypothesis", hypotheses[i]}});
+      if (i >= 3) continue;
+      samples.push_back(
+          fmt::format("    {}\n    = {}\n    > {}", sources[i], references[i], hypotheses[i]));
+    }
+  }
+  model_->module().train();
+  entry["seconds"] = seconds();
+  log_->write(entry);
+  progress_.line(line);
+  for (const auto& sample : samples) progress_.line(sample);
+  if (score > state_.best) {
+    state_.best = score;
+    Checkpoint best;
+    store_model(best, config_, *vocabulary_, *model_, state_.step);
+    save_checkpoint(best, folder_.best);
+  }
+}
+
+void Trainer::save_last() {
+  window_loss();
+  Checkpoint last;
+  store_model(last, config_, *vocabulary_, *model_, state_.step);
+  const auto optimizer = optimizer_->state();
+  for (size_t i = 0; i < optimizer.size(); ++i) {
+    last.tensors[fmt::format("optimizer.{:05}", i)] = optimizer[i];
+  }
+  last.tensors["rng.cpu"] = generator_state(torch::kCPU);
+  if (device_.is_cuda()) last.tensors["rng.cuda"] = generator_state(device_);
+  state_.seconds = seconds();
+  last.texts["state"] = state_.to_json().dump();
+  save_checkpoint(last, folder_.last);
+}
+
+void Trainer::restore(const Checkpoint& checkpoint) {
+  const auto tensor = [&](const std::string& name) {
+    const auto found = checkpoint.tensors.find(name);
+    if (found == checkpoint.tensors.end()) {
+      throw CheckpointError(
+          fmt::format("{}: expected {} in it, but there is none; a run goes on "
+                      "from its last.safetensors",
+                      folder_.last,
+                      name));
+    }
+    return found->second;
+  };
+  restore_model(checkpoint, folder_.last, *model_);
+  const torch::NoGradGuard no_grad;
+  auto optimizer = optimizer_->state();
+  for (size_t i = 0; i < optimizer.size(); ++i) {
+    optimizer[i].copy_(tensor(fmt::format("optimizer.{:05}", i)));
+  }
+  set_generator_state(torch::kCPU, tensor("rng.cpu"));
+  if (device_.is_cuda() && checkpoint.tensors.count("rng.cuda") != 0) {
+    set_generator_state(device_, tensor("rng.cuda"));
+  }
+  state_ = State::from_json(json::parse(checkpoint.texts.at("state")));
+  seconds_before_ = state_.seconds;
+}
+
+void Trainer::diverged_message(double loss) {
+  progress_.line(
+      fmt::format("the loss became {} by update {}: training diverged", loss, state_.step));
+  const bool deep_post = config_.scheme == "post";
+  progress_.line(fmt::format(
+      "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below {:g}{}",
+      deep_post ? "--scheme admin-o1 or tfixup, which suit deep models; or " : "",
+      *config_.lr,
+      *config_.warmup,
+      config_.clip_norm > 0.0 ? config_.clip_norm : 1.0,
+      bfloat16_ ? ", or --dtype float32" : ""));
+  progress_.line(fmt::format("what was saved last is still in {}", config_.run_dir));
+}
+
+Ending Trainer::run() {
+  const StopSignal signal;
+  began_ = Clock::now();
+  model_->module().train();
+  auto ending = Ending::kFinished;
+  while (true) {
+    if (config_.max_steps > 0 && state_.step >= config_.max_steps) break;
+    if (config_.max_seconds > 0.0 && seconds() >= config_.max_seconds) {
+      ending = Ending::kTime;
+      break;
+    }
+    const auto start = Clock::now();
+    update(next_batches());
+    const bool look = state_.step % config_.log_every == 0;
+    if (look || !device_.is_cuda()) {  // a GPU's queue is let run on
+      const double loss = window_loss();
+      if (!std::isfinite(loss)) {
+        diverged_message(loss);
+        ending = Ending::kDiverged;
+        break;
+      }
+    }
+    session_training_ += std::chrono::duration<double>(Clock::now() - start).count();
+    progress_.draw(progress());
+    if (look) log_window();
+    if (state_.step % config_.valid_every == 0) validate();
+    if (StopSignal::received() != 0) {
+      ending = Ending::kStopped;
+      break;
+    }
+    if (state_.step % config_.save_every == 0) save_last();
+  }
+  if (ending == Ending::kFinished || ending == Ending::kTime) {
+    if (validated_step_ != state_.step) validate();
+  }
+  if (ending != Ending::kDiverged) save_last();
+  progress_.clear();
+  const double rate = static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9);
+  log_->write({{"event", "end"},
+               {"reason", to_string(ending)},
+               {"step", state_.step},
+               {"seconds", seconds()},
+               {"tokens", state_.tokens},
+               {"tokens_per_second", rate}});
+  progress_.line(fmt::format("{} after {} updates, {} and {} tokens, {:.0f} tokens/s; all in {}",
+                             to_string(ending),
+                             state_.step,
+                             clock(seconds()),
+                             state_.tokens,
+                             rate,
+                             config_.run_dir));
+  if (ending == Ending::kStopped)
+    progress_.line("go on with: train --resume --run-dir " + config_.run_dir);
+  return ending;
+}
+
+}  // namespace
+
+Ending train(const Config& config, bool resume) {
+  const RunFolder folder(config.run_dir);
+  if (!resume) {
+    if (std::filesystem::exists(folder.last) || std::filesystem::exists(folder.log)) {
+      throw ConfigError(fmt::format(
+          "--run-dir: {} holds a run already; go on with it by --resume, or name another folder",
+          config.run_dir));
+    }
+    return Trainer(config, std::nullopt).run();
+  }
+  auto checkpoint = load_checkpoint(folder.last);
+  check_resumable(stored_config(checkpoint, folder.last), config);
+  return Trainer(config, std::move(checkpoint)).run();
+}
+
+}  // namespace evenkeel::translation
