@@ -101,6 +101,8 @@ Config resolved(Config c) {
   const auto at_least = [](int64_t least, const char* name, int64_t value) {
     expect(value >= least, name, fmt::format("at least {}", least), value);
   };
+  at_least(1, "vocab-size", c.vocab_size);
+  at_least(0, "vocab-sentences", c.vocab_sentences);
   at_least(1, "encoder-layers", c.encoder_layers);
   at_least(1, "decoder-layers", c.decoder_layers);
   at_least(1, "num-heads", c.num_heads);

@@ -26,6 +26,7 @@ struct Config {
   std::vector<std::string> valid_target;  ///< Its translation.
   std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
   int64_t vocab_size = 8000;              ///< Pieces of a vocabulary that is trained.
+  int64_t vocab_sentences = 100'000;      ///< Sentences that it is trained on at most; 0 for all.
 
   std::string scheme = "admin";     ///< post, pre, admin, admin-o1 or tfixup.
   int64_t encoder_layers = 6;       ///< Layers of the encoder.
@@ -75,6 +76,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("valid-target", c.valid_target, "its translation", false);
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", false);
   visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
+  visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
   visit("scheme", c.scheme, "post, pre, admin, admin-o1 or tfixup", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);

@@ -159,19 +159,22 @@ struct VocabularyCommand {
     command->add_option("--source", source, "text, plain or .gz")->required();
     command->add_option("--target", target, "its translation")->required();
     command->add_option("--vocab-size", size, "pieces")->capture_default_str();
+    command->add_option("--vocab-sentences", options.max_sentences, "to train on, at most; 0: all")
+        ->capture_default_str();
     command->add_option("--output", output, "where the model goes")->required();
   }
 
   void run() const {
     auto text = read_parallel(source, target);
     drop_empty_pairs(text);
-    Vocabulary::train(text, size).save_file(output);
+    Vocabulary::train(text, size, options).save_file(output);
   }
 
   CLI::App* command;
   std::vector<std::string> source, target;
   std::string output;
   int64_t size = 8000;
+  VocabularyOptions options;
 };
 
 struct MeasureCommand {

@@ -203,7 +203,14 @@ Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
     progress_.line(fmt::format("training a vocabulary of {} pieces on {} pairs",
                                config_.vocab_size,
                                train_.text.source.size()));
-    vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size);
+    VocabularyOptions options;
+    options.max_sentences = config_.vocab_sentences;
+    vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size, options);
+    if (vocabulary_->size() < config_.vocab_size) {
+      progress_.line(fmt::format("the text has pieces for a vocabulary of {}, not of {}",
+                                 vocabulary_->size(),
+                                 config_.vocab_size));
+    }
   }
   encode(train_, *vocabulary_);
   encode(valid_, *vocabulary_);
