@@ -160,6 +160,8 @@ class Trainer {
   void diverged_message(double loss);
   double seconds() const;
   double share() const;
+  double tokens_per_second() const;
+  double learning_rate() const;
   Progress::State progress();
 
   Config config_;
@@ -274,12 +276,23 @@ double Trainer::share() const {
   return share;
 }
 
+double Trainer::tokens_per_second() const {
+  return session_training_ > 0.0 ? static_cast<double>(session_tokens_) / session_training_ : 0.0;
+}
+
+// Of the update that was done last.
+double Trainer::learning_rate() const {
+  return *config_.warmup > 0
+             ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
+             : train::inverse_sqrt_no_warmup_lr(state_.step, *config_.lr, config_.decay_period);
+}
+
 Progress::State Trainer::progress() {
   const auto done = share();
   return {done,
           state_.step,
           state_.window_loss / static_cast<double>(std::max<int64_t>(state_.window_tokens, 1)),
-          static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9),
+          tokens_per_second(),
           seconds() * (1.0 - done) / std::max(done, 1e-9)};
 }
 
@@ -327,10 +340,7 @@ void Trainer::update(const std::vector<Batch>& batches) {
     device_loss_.add_(loss.detach());
   }
   ++state_.step;
-  const double lr =
-      *config_.warmup > 0
-          ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
-          : train::inverse_sqrt_no_warmup_lr(state_.step, *config_.lr, config_.decay_period);
+  const double lr = learning_rate();
   optimizer_->step(lr);
   optimizer_->zero_grad();
   state_.tokens += tokens;
@@ -347,11 +357,8 @@ double Trainer::window_loss() {
 
 void Trainer::log_window() {
   const double loss = window_loss();
-  const double rate = static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9);
-  const double lr =
-      *config_.warmup > 0
-          ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
-          : train::inverse_sqrt_no_warmup_lr(state_.step, *config_.lr, config_.decay_period);
+  const double rate = tokens_per_second();
+  const double lr = learning_rate();
   log_->write({{"event", "train"},
                {"step", state_.step},
                {"epoch", state_.epoch},
@@ -490,8 +497,9 @@ void Trainer::restore(const Checkpoint& checkpoint) {
 }
 
 void Trainer::diverged_message(double loss) {
-  progress_.line(
-      fmt::format("the loss became {} by update {}: training diverged", loss, state_.step));
+  progress_.line(fmt::format("the loss became {} by update {}: training diverged",
+                             std::isnan(loss) ? "nan" : "infinite",
+                             state_.step));
   const bool deep_post = config_.scheme == "post";
   progress_.line(fmt::format(
       "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below {:g}{}",
@@ -517,15 +525,14 @@ Ending Trainer::run() {
     const auto start = Clock::now();
     update(next_batches());
     const bool look = state_.step % config_.log_every == 0;
-    if (look || !device_.is_cuda()) {  // a GPU's queue is let run on
-      const double loss = window_loss();
-      if (!std::isfinite(loss)) {
-        diverged_message(loss);
-        ending = Ending::kDiverged;
-        break;
-      }
-    }
+    double loss = 0.0;
+    if (look || !device_.is_cuda()) loss = window_loss();  // a GPU's queue is let run on
     session_training_ += std::chrono::duration<double>(Clock::now() - start).count();
+    if (!std::isfinite(loss)) {
+      diverged_message(loss);
+      ending = Ending::kDiverged;
+      break;
+    }
     progress_.draw(progress());
     if (look) log_window();
     if (state_.step % config_.valid_every == 0) validate();
@@ -540,7 +547,7 @@ Ending Trainer::run() {
   }
   if (ending != Ending::kDiverged) save_last();
   progress_.clear();
-  const double rate = static_cast<double>(session_tokens_) / std::max(session_training_, 1e-9);
+  const double rate = tokens_per_second();
   log_->write({{"event", "end"},
                {"reason", to_string(ending)},
                {"step", state_.step},

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include <evenkeel/anatomy/torch_nn.hpp>
+
+#include "anatomy_table.hpp"
+#include "fixture.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/modules/transformer.h>
+#include <torch/nn/modules/transformercoder.h>
+#include <torch/nn/modules/transformerlayer.h>
+#include <torch/nn/options/activation.h>
+#include <torch/nn/options/transformer.h>
+#include <torch/nn/options/transformercoder.h>
+#include <torch/nn/options/transformerlayer.h>
+
+#include <string>
+
+namespace evenkeel {
+namespace {
+
+using test::Lines;
+using test::parameters_of;
+using test::sublayers_of;
+using torch::nn::MultiheadAttention;
+using torch::nn::MultiheadAttentionOptions;
+
+class TorchAnatomyTest : public test::SeededTest {};
+
+TEST_F(TorchAnatomyTest, ReadsPackedAttentionByThirds) {
+  MultiheadAttention attention(MultiheadAttentionOptions(4, 2));
+  const auto anatomy = anatomy_of(attention);
+
+  EXPECT_EQ(sublayers_of(anatomy), (Lines{"encoder 0 attention"}));
+  EXPECT_EQ(parameters_of(anatomy),
+            (Lines{"in_proj_weight[0:4]: query, encoder 0",
+                   "in_proj_weight[4:8]: key, encoder 0",
+                   "in_proj_weight[8:12]: value, encoder 0",
+                   "in_proj_bias: bias, encoder",
+                   "out_proj.weight: attention output, encoder 0",
+                   "out_proj.bias: bias, encoder 0"}));
+}
+
+TEST_F(TorchAnatomyTest, ReadsSeparateProjectionsOfOtherSizes) {
+  MultiheadAttention attention(MultiheadAttentionOptions(4, 2).kdim(6).vdim(8).add_bias_kv(true));
+
+  EXPECT_EQ(parameters_of(anatomy_of(attention, Stack::kDecoder)),
+            (Lines{"q_proj_weight: query, decoder 0",
+                   "k_proj_weight: key, decoder 0",
+                   "v_proj_weight: value, decoder 0",
+                   "in_proj_bias: bias, decoder",
+                   "bias_k: bias, decoder",
+                   "bias_v: bias, decoder",
+                   "out_proj.weight: attention output, decoder 0",
+                   "out_proj.bias: bias, decoder 0"}));
+}
+
+TEST_F(TorchAnatomyTest, ReadsAttentionWithoutBias) {
+  MultiheadAttention attention(MultiheadAttentionOptions(4, 2).bias(false));
+
+  EXPECT_EQ(parameters_of(anatomy_of(attention)),
+            (Lines{"in_proj_weight[0:4]: query, encoder 0",
+                   "in_proj_weight[4:8]: key, encoder 0",
+                   "in_proj_weight[8:12]: value, encoder 0",
+                   "out_proj.weight: attention output, encoder 0"}));
+}
+
+TEST_F(TorchAnatomyTest, ReadsAnEncoderLayer) {
+  torch::nn::TransformerEncoderLayer layer(
+      torch::nn::TransformerEncoderLayerOptions(4, 2).dim_feedforward(6));
+  const auto anatomy = anatomy_of(layer);
+
+  EXPECT_EQ(anatomy.encoder_layers, 1);
+  EXPECT_EQ(sublayers_of(anatomy), (Lines{"encoder 0 self_attn", "encoder 1 feed_forward"}));
+  EXPECT_EQ(parameters_of(anatomy),
+            (Lines{"self_attn.in_proj_weight[0:4]: query, encoder 0",
+                   "self_attn.in_proj_weight[4:8]: key, encoder 0",
+                   "self_attn.in_proj_weight[8:12]: value, encoder 0",
+                   "self_attn.in_proj_bias: bias, encoder",
+                   "self_attn.out_proj.weight: attention output, encoder 0",
+                   "self_attn.out_proj.bias: bias, encoder 0",
+                   "linear1.weight: feed-forward in, encoder 1",
+                   "linear1.bias: bias, encoder 1",
+                   "linear2.weight: feed-forward out, encoder 1",
+                   "linear2.bias: bias, encoder 1",
+                   "norm1.weight: norm, encoder",
+                   "norm1.bias: norm, encoder",
+                   "norm2.weight: norm, encoder",
+                   "norm2.bias: norm, encoder"}));
+}
+
+TEST_F(TorchAnatomyTest, ReadsADecoderLayer) {
+  torch::nn::TransformerDecoderLayer layer(
+      torch::nn::TransformerDecoderLayerOptions(4, 2).dim_feedforward(6));
+  const auto anatomy = anatomy_of(layer, Stack::kDecoder);
+
+  EXPECT_EQ(anatomy.decoder_layers, 1);
+  EXPECT_EQ(sublayers_of(anatomy),
+            (Lines{"decoder 0 self_attn", "decoder 1 multihead_attn", "decoder 2 feed_forward"}));
+  const auto lines = parameters_of(anatomy);
+  ASSERT_EQ(lines.size(), 22U);
+  EXPECT_EQ(lines[8], "multihead_attn.in_proj_weight[8:12]: value, decoder 1");
+  EXPECT_EQ(lines[10], "multihead_attn.out_proj.weight: attention output, decoder 1");
+  EXPECT_EQ(lines[14], "linear2.weight: feed-forward out, decoder 2");
+}
+
+TEST_F(TorchAnatomyTest, ReadsAnEncoderAloneWithItsFinalNorm) {
+  torch::nn::TransformerEncoder encoder(
+      torch::nn::TransformerEncoderOptions(
+          torch::nn::TransformerEncoderLayer(
+              torch::nn::TransformerEncoderLayerOptions(4, 2).dim_feedforward(6)),
+          3)
+          .norm(torch::nn::AnyModule(torch::nn::LayerNorm(torch::nn::LayerNormOptions({4})))));
+  const auto anatomy = anatomy_of(encoder);
+
+  EXPECT_EQ(anatomy.encoder_layers, 3);
+  EXPECT_EQ(anatomy.decoder_layers, 0);
+  EXPECT_EQ(anatomy.num_res_layers(Stack::kEncoder), 6);
+  EXPECT_EQ(parameters_of(anatomy).size(), 3 * 14 + 2U);
+}
+
+TEST_F(TorchAnatomyTest, ReadsADecoderAlone) {
+  torch::nn::TransformerDecoder decoder(torch::nn::TransformerDecoderOptions(
+      torch::nn::TransformerDecoderLayer(
+          torch::nn::TransformerDecoderLayerOptions(4, 2).dim_feedforward(6)),
+      2));
+  const auto anatomy = anatomy_of(decoder, Stack::kDecoder);
+
+  EXPECT_EQ(anatomy.encoder_layers, 0);
+  EXPECT_EQ(anatomy.decoder_layers, 2);
+  EXPECT_EQ(anatomy.num_res_layers(Stack::kDecoder), 6);
+}
+
+TEST_F(TorchAnatomyTest, ReadsBothStacksOfATransformerInForwardOrder) {
+  torch::nn::Transformer model(torch::nn::TransformerOptions(4, 2)
+                                   .num_encoder_layers(1)
+                                   .num_decoder_layers(2)
+                                   .dim_feedforward(6));
+  const auto anatomy = anatomy_of(model);
+
+  EXPECT_EQ(anatomy.encoder_layers, 1);
+  EXPECT_EQ(anatomy.decoder_layers, 2);
+  EXPECT_EQ(sublayers_of(anatomy),
+            (Lines{"encoder 0 self_attn",
+                   "encoder 1 feed_forward",
+                   "decoder 0 self_attn",
+                   "decoder 1 multihead_attn",
+                   "decoder 2 feed_forward",
+                   "decoder 3 self_attn",
+                   "decoder 4 multihead_attn",
+                   "decoder 5 feed_forward"}));
+  for (const auto& parameter : anatomy.parameters) {
+    if (parameter.role == Role::kNorm) continue;  // known by type, whatever the stack
+    EXPECT_EQ(to_string(parameter.stack), parameter.name.substr(0, 7)) << parameter.name;
+  }
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+#include <evenkeel/residual/residual.hpp>
+
+#include <evenkeel/residual/admin.hpp>
+#include <evenkeel/residual/post_norm.hpp>
+#include <evenkeel/residual/pre_norm.hpp>
+#include <evenkeel/residual/tfixup.hpp>
+
+#include "all_close.hpp"
+#include "errors.hpp"
+#include "fixture.hpp"
+#include "gradients.hpp"
+#include "modules.hpp"
+#include "rms_norm.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace evenkeel {
+namespace {
+
+using test::all_close;
+using test::same_bits;
+using test::throws;
+using Names = std::vector<std::string>;
+
+constexpr int64_t kDim = 8;
+
+// A user's own: a constant on the shortcut, a trained gain per channel on the branch, norm inside.
+struct Gained {
+  static constexpr NormPlacement kNorm = NormPlacement::kBeforeBranch;
+  static Gain shortcut(const Position&) { return Gain::fixed(0.5); }
+  static Gain branch(const Position& position) {
+    return Gain::trained(1.0 / static_cast<double>(position.index + 1), GainShape::kPerChannel);
+  }
+};
+
+// A user's own: one trained number on the branch, no norm, as ReZero has it.
+struct Muted {
+  static constexpr NormPlacement kNorm = NormPlacement::kNone;
+  static Gain branch(const Position&) { return Gain::trained(0.0, GainShape::kScalar); }
+};
+
+template <typename Norm>
+torch::Tensor written_out_norm(const torch::Tensor& x, Norm& norm) {
+  const auto centred = x - x.mean(-1, /*keepdim=*/true);
+  const auto variance = centred.square().mean(-1, /*keepdim=*/true);
+  return centred / (variance + 1e-5).sqrt() * norm->weight + norm->bias;
+}
+
+ResidualOptions third_of_12() {
+  auto position = Position::of(12);
+  position.index = 2;
+  return {position, kDim};
+}
+
+class ResidualTest : public test::DeviceTest {
+ protected:
+  template <typename Scheme>
+  static Residual<Scheme> make(const ResidualOptions& residual_options = third_of_12()) {
+    Residual<Scheme> residual(residual_options);
+    test::randomise(*residual);
+    residual->to(device());
+    return residual;
+  }
+
+  // Neither linear nor the same for two inputs.
+  static torch::Tensor f(const torch::Tensor& x) { return x.sin() + 0.5 * x.roll(1, -1); }
+};
+
+TEST_P(ResidualTest, OfPostNormNormalisesTheSum) {
+  auto residual = make<PostNorm>();
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(all_close(residual->around(x, f), written_out_norm(x + f(x), residual->norm)));
+}
+
+TEST_P(ResidualTest, OfPreNormNormalisesWhatTheBranchReads) {
+  auto residual = make<PreNorm>();
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(all_close(residual->around(x, f), x + f(written_out_norm(x, residual->norm))));
+}
+
+TEST_P(ResidualTest, OfAdminNormalisesTheSumWithTheScaledShortcut) {
+  auto residual = make<Admin>();
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(all_close(residual->around(x, f),
+                        written_out_norm(x * residual->omega + f(x), residual->norm)));
+}
+
+TEST_P(ResidualTest, OfTFixupIsAPlainSum) {
+  auto residual = make<TFixup>();
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(same_bits(residual->around(x, f), x + f(x)));
+}
+
+TEST_P(ResidualTest, OfAUsersSchemeAppliesBothGains) {
+  auto residual = make<Gained>();
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(all_close(residual->around(x, f),
+                        0.5 * x + residual->branch_gain * f(written_out_norm(x, residual->norm))));
+}
+
+TEST_P(ResidualTest, OfABranchGainOfNoughtIsTheIdentity) {
+  Residual<Muted> residual(third_of_12());
+  residual->to(device());
+  const auto x = randn({2, 3, kDim});
+  EXPECT_TRUE(same_bits(residual->around(x, f), x));
+}
+
+TEST_P(ResidualTest, TakesANormOfAnotherKind) {
+  Residual<PostNorm, test::RmsNorm> residual(third_of_12());
+  residual->to(device());
+  const auto x = randn({2, 3, kDim});
+  const auto sum = x + f(x);
+  EXPECT_TRUE(all_close(residual->around(x, f), sum / sum.square().mean(-1, true).sqrt()));
+}
+
+TEST_P(ResidualTest, KeepsHalfPrecision) {
+  for (const auto dtype : {torch::kBFloat16, torch::kHalf}) {
+    SCOPED_TRACE(torch::str(dtype));
+    Residual<Muted> muted(third_of_12());
+    muted->to(device());
+    const auto x = randn({2, kDim}).to(dtype);
+    EXPECT_EQ(muted(x, x).scalar_type(), dtype);  // its gain stays float32
+
+    auto admin = make<Admin>();
+    admin->to(dtype);
+    EXPECT_EQ(admin(x, x).scalar_type(), dtype);
+  }
+}
+
+TEST_P(ResidualTest, DropsElementsOfTheBranchAndScalesTheRest) {
+  constexpr double kDropout = 0.25;
+  constexpr int64_t kRows = 10000;
+  Residual<TFixup> residual(third_of_12().dropout(kDropout));
+  residual->to(device());
+  const auto x = randn({kRows, kDim});
+  const auto f_x = torch::ones({kRows, kDim}, options());
+  const auto added = residual(torch::zeros_like(x), f_x);
+
+  const auto dropped = added.eq(0);
+  EXPECT_TRUE(all_close(added.masked_select(~dropped),
+                        torch::full_like(added, 1.0 / (1.0 - kDropout)).masked_select(~dropped)));
+  EXPECT_TRUE(test::within_sampling_error(
+      dropped.to(torch::kFloat64).mean().item<double>(),
+      kDropout,
+      std::sqrt(kDropout * (1.0 - kDropout) / static_cast<double>(kRows * kDim))));
+
+  residual->eval();
+  EXPECT_TRUE(same_bits(residual(x, f_x), x + f_x));
+}
+
+template <typename Scheme>
+void expect_right_gradients(torch::Device device) {
+  Residual<Scheme> residual(third_of_12());
+  residual->to(device, torch::kFloat64);
+  test::randomise(*residual);
+  const auto options = torch::dtype(torch::kFloat64).device(device);
+  const auto x = torch::randn({2, kDim}, options).requires_grad_();
+  const auto w = torch::randn({kDim, kDim}, options).requires_grad_();
+  auto inputs = residual->parameters();
+  inputs.push_back(x);
+  inputs.push_back(w);
+  EXPECT_TRUE(test::gradients_are_right(
+      [&] {
+        return residual->around(x, [&](const torch::Tensor& h) { return h.matmul(w).tanh(); });
+      },
+      inputs))
+      << scheme::name<Scheme>();
+}
+
+TEST_P(ResidualTest, HasRightGradients) {
+  expect_right_gradients<PostNorm>(device());
+  expect_right_gradients<PreNorm>(device());
+  expect_right_gradients<Admin>(device());
+  expect_right_gradients<TFixup>(device());
+  expect_right_gradients<Gained>(device());
+}
+
+template <typename Scheme>
+void expect_clones_saves_and_loads(torch::Device device) {
+  SCOPED_TRACE(scheme::name<Scheme>());
+  Residual<Scheme> residual(third_of_12());
+  residual->to(device);
+  test::randomise(*residual);
+  const auto x = torch::randn({2, kDim}, device);
+  const auto y = residual(x, x);
+
+  auto copy = test::clone_of(residual);
+  EXPECT_TRUE(test::same_state(*copy, *residual));
+  EXPECT_TRUE(test::shares_nothing(*copy, *residual));
+  EXPECT_TRUE(same_bits(copy(x, x), y));
+
+  Residual<Scheme> loaded(third_of_12());
+  loaded->to(device);
+  test::save_and_load(residual, loaded);
+  EXPECT_TRUE(test::same_state(*loaded, *residual));
+  EXPECT_TRUE(same_bits(loaded(x, x), y));
+}
+
+TEST_P(ResidualTest, ClonesSavesAndLoads) {
+  expect_clones_saves_and_loads<PostNorm>(device());
+  expect_clones_saves_and_loads<PreNorm>(device());
+  expect_clones_saves_and_loads<Admin>(device());
+  expect_clones_saves_and_loads<Gained>(device());
+}
+
+EVENKEEL_ON_EVERY_DEVICE(ResidualTest);
+
+TEST(ResidualNamesTest, RegistersOnlyWhatTheSchemeHas) {
+  const auto names = [](const torch::nn::Module& module) { return test::state_names(module); };
+  EXPECT_EQ(names(*Residual<PostNorm>(third_of_12())),
+            (Names{"norm.weight", "norm.bias", "buffers"}));
+  EXPECT_EQ(names(*Residual<Admin>(third_of_12())),
+            (Names{"omega", "norm.weight", "norm.bias", "buffers"}));
+  EXPECT_EQ(names(*Residual<TFixup>(third_of_12())), (Names{"buffers"}));
+  EXPECT_EQ(names(*Residual<Gained>(third_of_12())),
+            (Names{"branch_gain", "norm.weight", "norm.bias", "buffers", "omega"}));
+}
+
+TEST(ResidualNamesTest, BeginsItsGainsByThePosition) {
+  Residual<Admin> admin(third_of_12());
+  EXPECT_TRUE(all_close(admin->omega.detach(), torch::full({kDim}, 2.0170092186865782)));
+  Residual<Gained> gained(third_of_12());
+  EXPECT_TRUE(all_close(gained->omega, torch::full({1}, 0.5)));
+  EXPECT_TRUE(all_close(gained->branch_gain.detach(), torch::full({kDim}, 1.0 / 3.0)));
+  Residual<Muted> muted(third_of_12());
+  EXPECT_TRUE(same_bits(muted->branch_gain.detach(), torch::zeros({1})));
+}
+
+TEST(ResidualPrintTest, SaysItsSchemeAndOptions) {
+  EXPECT_EQ(test::printed(Residual<TFixup>(third_of_12().dropout(0.5))),
+            "evenkeel::Residual<T-Fixup>(num_res_layers=12, embed_dim=8, norm=none, dropout=0.5)");
+  EXPECT_NE(test::printed(Residual<Admin>(third_of_12()))
+                .find("evenkeel::Residual<Admin O(logn)>(num_res_layers=12, embed_dim=8, "
+                      "norm=after the sum, dropout=0)(\n  (norm): torch::nn::LayerNorm("),
+            std::string::npos);
+}
+
+TEST(ResidualErrorTest, NeedsASize) {
+  EXPECT_TRUE(throws([] { Residual<TFixup> residual(ResidualOptions(Position::of(12), 0)); },
+                     "Residual: expected embed_dim > 0, but got 0"));
+}
+
+TEST(ResidualErrorTest, NeedsAProbability) {
+  EXPECT_TRUE(throws([] { Residual<TFixup> residual(third_of_12().dropout(1.0)); },
+                     "Residual: expected dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(throws([] { Residual<TFixup> residual(third_of_12().dropout(-0.1)); },
+                     "Residual: expected dropout in [0, 1), but got -0.1"));
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include <evenkeel/train/schedule.hpp>
+
+#include "errors.hpp"
+#include "formula.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <stdexcept>
+
+namespace evenkeel::train {
+namespace {
+
+using test::all_close;
+using test::throws;
+using Error = std::invalid_argument;
+
+TEST(InverseSqrtTest, RisesLinearlyToThePeak) {
+  EXPECT_TRUE(all_close(inverse_sqrt_lr(1, 1e-3, 4000), 2.5e-7));
+  EXPECT_TRUE(all_close(inverse_sqrt_lr(1000, 1e-3, 4000), 2.5e-4));
+  EXPECT_TRUE(all_close(inverse_sqrt_lr(4000, 1e-3, 4000), 1e-3));
+}
+
+TEST(InverseSqrtTest, ThenFallsWithTheRootOfTheStep) {
+  EXPECT_TRUE(all_close(inverse_sqrt_lr(16000, 1e-3, 4000), 5e-4));
+  EXPECT_TRUE(all_close(inverse_sqrt_lr(400000, 1e-3, 4000), 1e-4));
+  EXPECT_LT(inverse_sqrt_lr(4001, 1e-3, 4000), 1e-3);
+}
+
+TEST(InverseSqrtTest, IsThePapersWithItsPeak) {  // d^-.5 min(t^-.5, t w^-1.5), d = 512, w = 4000
+  const double peak = 1.0 / std::sqrt(512.0 * 4000.0);
+  for (const int64_t step : {1, 100, 3999, 4000, 4001, 100000}) {
+    const auto t = static_cast<double>(step);
+    const double paper =
+        std::min(1.0 / std::sqrt(t), t * std::pow(4000.0, -1.5)) / std::sqrt(512.0);
+    EXPECT_TRUE(all_close(inverse_sqrt_lr(step, peak, 4000) / peak, paper / peak)) << step;
+  }
+}
+
+TEST(InverseSqrtTest, CountsFromOne) {
+  EXPECT_TRUE(throws<Error>([] { inverse_sqrt_lr(0, 1e-3, 4000); },
+                            "inverse_sqrt_lr: expected step and warmup >= 1, but got 0 and 4000"));
+  EXPECT_TRUE(throws<Error>([] { inverse_sqrt_lr(1, 1e-3, 0); },
+                            "inverse_sqrt_lr: expected step and warmup >= 1, but got 1 and 0"));
+}
+
+TEST(InverseSqrtNoWarmupTest, FallsFromThePeak) {  // lr * sqrt(P / (P + t)), P = 4000
+  EXPECT_TRUE(all_close(inverse_sqrt_no_warmup_lr(4000, 1.0, 4000), 0.70710678118654752440));
+  EXPECT_TRUE(all_close(inverse_sqrt_no_warmup_lr(12000, 1.0, 4000), 0.5));
+  EXPECT_TRUE(all_close(inverse_sqrt_no_warmup_lr(1, 1.0, 1), 0.70710678118654752440));
+  EXPECT_TRUE(all_close(inverse_sqrt_no_warmup_lr(12000, 5e-4, 4000), 2.5e-4));
+}
+
+TEST(InverseSqrtNoWarmupTest, CountsFromOne) {
+  EXPECT_TRUE(throws<Error>(
+      [] { inverse_sqrt_no_warmup_lr(0, 1e-3, 4000); },
+      "inverse_sqrt_no_warmup_lr: expected step and decay_period >= 1, but got 0 and 4000"));
+  EXPECT_TRUE(throws<Error>(
+      [] { inverse_sqrt_no_warmup_lr(1, 1e-3, 0); },
+      "inverse_sqrt_no_warmup_lr: expected step and decay_period >= 1, but got 1 and 0"));
+}
+
+}  // namespace
+}  // namespace evenkeel::train

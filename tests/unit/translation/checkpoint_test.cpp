@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "translation/checkpoint.hpp"
+
+#include "toy_task.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace evenkeel::translation {
+namespace {
+
+class CheckpointTest : public ::testing::Test {
+ protected:
+  CheckpointTest() : file_(folder_ / "a.safetensors") {
+    torch::manual_seed(0);
+    checkpoint_.tensors["half"] = torch::randn({3, 5}).to(torch::kBFloat16);
+    checkpoint_.tensors["double"] = torch::randn({2}, torch::kFloat64);
+    checkpoint_.tensors["transposed"] = torch::randn({4, 6}).t();
+    checkpoint_.tensors["scalar"] = torch::tensor(7.0F);
+    checkpoint_.tensors["empty"] = torch::empty({0, 3});
+    checkpoint_.tensors["bytes"] = torch::arange(11, torch::kUInt8);
+    checkpoint_.texts["note"] = "più \"quoted\"\n";
+  }
+
+  std::string error() {
+    try {
+      load_checkpoint(file_);
+    } catch (const CheckpointError& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  void overwrite(const std::string& bytes) { std::ofstream(file_, std::ios::binary) << bytes; }
+
+  TemporaryFolder folder_;
+  std::string file_;
+  Checkpoint checkpoint_;
+};
+
+TEST_F(CheckpointTest, ReadsBackEveryBit) {
+  save_checkpoint(checkpoint_, file_);
+  const auto read = load_checkpoint(file_);
+  EXPECT_EQ(read.texts, checkpoint_.texts);
+  ASSERT_EQ(read.tensors.size(), checkpoint_.tensors.size());
+  for (const auto& [name, tensor] : checkpoint_.tensors) {
+    const auto& other = read.tensors.at(name);
+    EXPECT_EQ(other.scalar_type(), tensor.scalar_type()) << name;
+    EXPECT_EQ(other.sizes(), tensor.sizes()) << name;
+    EXPECT_TRUE(torch::equal(other, tensor)) << name;
+  }
+}
+
+TEST_F(CheckpointTest, LeavesNothingBesideTheFile) {
+  save_checkpoint(checkpoint_, file_);
+  int files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(file_).parent_path())) {
+    EXPECT_EQ(entry.path().string(), file_);
+    ++files;
+  }
+  EXPECT_EQ(files, 1);
+}
+
+TEST_F(CheckpointTest, KeepsTheOldFileWhereTheNewCannotBeWritten) {
+  save_checkpoint(checkpoint_, file_);
+  const auto before = bytes_of(file_);
+  checkpoint_.tensors["complex"] = torch::zeros({2}, torch::kComplexFloat);
+  EXPECT_THROW(save_checkpoint(checkpoint_, file_), CheckpointError);
+  EXPECT_EQ(bytes_of(file_), before);
+}
+
+TEST_F(CheckpointTest, SaysThatAFileIsMissing) {
+  EXPECT_EQ(error(), file_ + ": No such file or directory");
+}
+
+TEST_F(CheckpointTest, RefusesEveryFileThatIsCutOff) {
+  save_checkpoint(checkpoint_, file_);
+  const auto whole = bytes_of(file_);
+  for (size_t size = 0; size < whole.size(); ++size) {
+    overwrite(whole.substr(0, size));
+    ASSERT_EQ(error().rfind(file_ + ": ", 0), 0) << size << " of " << whole.size() << " bytes";
+  }
+}
+
+TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
+  const auto with_header = [&](std::string header) {
+    const uint64_t size = header.size();
+    overwrite(std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + "1234");
+  };
+  with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})");
+  EXPECT_EQ(error(), "no error");
+  for (const char* shape : {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]"}) {
+    with_header(std::string(R"({"a":{"dtype":"F32","shape":)") + shape +
+                R"(,"data_offsets":[0,4]}})");
+    EXPECT_NE(error(), "no error") << shape;
+  }
+  with_header(R"({"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}})");
+  EXPECT_EQ(error(), file_ + ": a is of unknown type F31");
+  with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})");
+  EXPECT_EQ(error(), file_ + ": a does not fit in the file, which is cut off or damaged");
+  with_header("[]");
+  EXPECT_EQ(error(), file_ + ": expected a JSON header, but it is damaged");
+}
+
+}  // namespace
+}  // namespace evenkeel::translation

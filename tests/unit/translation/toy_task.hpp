@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "translation/batches.hpp"
+#include "translation/config.hpp"
+
+#include <ftw.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace evenkeel::translation {
+
+/// Removes a folder with all that is in it. Not std::filesystem::remove_all: LibTorch's wheel
+/// exports one of its own, which takes the place of the standard library's and crashes.
+inline void remove_folder(const std::filesystem::path& folder) {
+  const auto remove_one = [](const char* path, const struct stat*, int, FTW*) {
+    return std::remove(path);
+  };
+  ::nftw(folder.c_str(), remove_one, /*open files at most*/ 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/// A folder of the test's own that goes when the test does.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    auto name = (std::filesystem::temp_directory_path() / "evenkeel-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error(name + ": cannot be made");
+    path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { remove_folder(path_); }
+
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A made-up language pair: every word has one translation, and the order is turned round.
+/// Writes `train` and `valid` files whose sentences differ, and a config for a model that learns
+/// it.
+inline Config toy_task(const TemporaryFolder& folder, int64_t train_pairs, int64_t valid_pairs) {
+  constexpr std::array english{"sun",
+                               "moon",
+                               "tree",
+                               "river",
+                               "stone",
+                               "bird",
+                               "fish",
+                               "wolf",
+                               "snow",
+                               "rain",
+                               "fire",
+                               "wind"};
+  constexpr std::array italian{"sole",
+                               "luna",
+                               "albero",
+                               "fiume",
+                               "pietra",
+                               "uccello",
+                               "pesce",
+                               "lupo",
+                               "neve",
+                               "pioggia",
+                               "fuoco",
+                               "vento"};
+  SplitMix64 random(1);
+  std::set<std::string> seen;
+  const auto write = [&](const std::string& name, int64_t pairs) {
+    std::ofstream source(folder / (name + ".en")), target(folder / (name + ".it"));
+    while (pairs > 0) {
+      std::string forward, backward;
+      for (auto words = 2 + random.below(3); words > 0; --words) {
+        const auto word = random.below(english.size());
+        forward += (forward.empty() ? "" : " ") + std::string(english[word]);
+        backward = italian[word] + (backward.empty() ? "" : " " + backward);
+      }
+      if (!seen.insert(forward).second) continue;
+      source << forward << '\n';
+      target << backward << '\n';
+      --pairs;
+    }
+  };
+  write("valid", valid_pairs);
+  write("train", train_pairs);
+
+  Config config;
+  config.source = {folder / "train.en"};
+  config.target = {folder / "train.it"};
+  config.valid_source = {folder / "valid.en"};
+  config.valid_target = {folder / "valid.it"};
+  config.run_dir = folder / "run";
+  config.vocab_size = 60;
+  config.scheme = "admin-o1";
+  config.encoder_layers = config.decoder_layers = 2;
+  config.embed_dim = 64;
+  config.num_heads = 2;
+  config.dim_feedforward = 128;
+  config.dropout = 0.0;
+  config.lr = 2e-3;
+  config.warmup = 50;
+  config.label_smoothing = 0.0;
+  config.batch_tokens = 400;
+  config.max_steps = 600;
+  config.valid_every = 1000;
+  config.log_every = 200;
+  config.threads = 1;
+  config.device = "cpu";
+  return config;
+}
+
+/// The lines of a run's log.
+inline std::vector<nlohmann::json> read_log(const std::string& run_dir) {
+  std::vector<nlohmann::json> entries;
+  std::ifstream stream(run_dir + "/log.jsonl");
+  for (std::string line; std::getline(stream, line);) {
+    entries.push_back(nlohmann::json::parse(line));
+  }
+  return entries;
+}
+
+/// What `log` says of `key` in every entry of that event.
+inline std::vector<double> values(const std::vector<nlohmann::json>& log,
+                                  const std::string& event,
+                                  const std::string& key) {
+  std::vector<double> found;
+  for (const auto& entry : log) {
+    if (entry["event"] == event) found.push_back(entry[key].get<double>());
+  }
+  return found;
+}
+
+inline std::string bytes_of(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+}  // namespace evenkeel::translation
