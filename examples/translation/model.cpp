@@ -77,6 +77,11 @@ torch::Device device_of(const Config& config) {
       fmt::format("--device: expected auto, cpu, cuda or cuda:N, but got {}", config.device));
 }
 
+void prefer_short_attention() {
+  at::globalContext().setSDPUseFlash(false);
+  at::globalContext().setSDPUseCuDNN(false);
+}
+
 Autocast::Autocast(torch::Device device, bool enabled) : type_(device.type()), enabled_(enabled) {
   if (!enabled_) return;
   before_ = at::autocast::is_autocast_enabled(type_);

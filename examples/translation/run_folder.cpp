@@ -100,7 +100,9 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
   auto vocabulary = stored_vocabulary(checkpoint, file);
   auto model = make_model(config, vocabulary.size());
   restore_model(checkpoint, file, *model);
-  model->module().to(device_of(config));
+  const auto target = device_of(config);
+  if (target.is_cuda()) prefer_short_attention();
+  model->module().to(target);
   model->module().eval();
   return {std::move(config),
           std::move(vocabulary),

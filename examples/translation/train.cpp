@@ -193,6 +193,7 @@ Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
       device_(device_of(config)),
       bfloat16_(config.dtype == "bfloat16") {
   if (config_.threads > 0) at::set_num_threads(static_cast<int>(config_.threads));
+  if (device_.is_cuda()) prefer_short_attention();
   train_ = read_corpus(config_.source, config_.target);
   if (!config_.valid_source.empty()) {
     valid_ = read_corpus(config_.valid_source, config_.valid_target);

@@ -255,9 +255,10 @@ need_python_packages() {
     fail "Python packages could not be installed"
 }
 
-# configure_and_build FOLDER TARGET CMAKE_ARGUMENT...
+# configure_and_build FOLDER TARGET CMAKE_ARGUMENT...: with EVENKEEL_CMAKE_FLAGS behind them.
 configure_and_build() {
-  local folder=$1 target=$2 launcher=() log
+  local folder=$1 target=$2 launcher=() cmake_flags=() log
+  read -ra cmake_flags <<<"${EVENKEEL_CMAKE_FLAGS:-}"
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
@@ -265,7 +266,7 @@ configure_and_build() {
   log=$folder/configure.log
   say "Configuring ${folder#"$EVENKEEL_ROOT"/}"
   if ! cmake -S "$EVENKEEL_ROOT" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-    "-DCMAKE_PREFIX_PATH=$TORCH_PREFIX" "${launcher[@]}" "${@:3}" >"$log" 2>&1; then
+    "-DCMAKE_PREFIX_PATH=$TORCH_PREFIX" "${launcher[@]}" "${@:3}" "${cmake_flags[@]}" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     fail "CMake could not configure; all it said is in $log"
     return
