@@ -11,6 +11,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/evenkeel.hpp

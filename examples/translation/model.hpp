@@ -36,8 +36,8 @@ std::unique_ptr<TranslationModel> make_model(const Config& config, int64_t vocab
 /// that is unknown or missing.
 torch::Device device_of(const Config& config);
 
-/// Chooses memory-efficient attention on CUDA. Sentences are short: flash and cuDNN's attention take
-/// one and a half to three times as long for them, and cuDNN's plans anew for every shape.
+/// Chooses memory-efficient attention on CUDA. Sentences are short: flash and cuDNN's attention
+/// take one and a half to three times as long for them, and cuDNN's plans anew for every shape.
 void prefer_short_attention();
 
 /// bfloat16 autocast, while it lives and if asked for.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/anatomy/detail/contained.hpp>
+#include <evenkeel/diagnose/detail/random_signs.hpp>
 #include <evenkeel/diagnose/detail/restore_guard.hpp>
 
 #include <ATen/ATen.h>
@@ -101,30 +102,36 @@ inline std::vector<torch::Tensor> moved_weights(const torch::nn::Module& model,
 inline void move_by_chance(const std::vector<torch::Tensor>& weights,
                            const OutputChangeOptions& options,
                            uint64_t trial) {
-  const auto move = [&](int64_t i, at::Generator generator) {
-    auto weight = weights[static_cast<size_t>(i)].detach();
-    const uint64_t stream = trial * weights.size() + static_cast<uint64_t>(i);
-    generator.set_current_seed((options.seed() + 1) * 0x9E3779B97F4A7C15U + stream);
-    auto delta = torch::empty_like(weight, weight.options().requires_grad(false));
-    delta.normal_(0.0, 1.0, generator);
-    if (options.perturbation() == Perturbation::kSign) delta.sign_();
+  const torch::NoGradGuard no_grad;
+  const bool signs = options.perturbation() == Perturbation::kSign;
+  const auto seed_of = [&](size_t i) {
+    return (options.seed() + 1) * 0x9E3779B97F4A7C15U + trial * weights.size() + i;
+  };
+  const auto add_drawn = [&](size_t i, at::Generator generator) {
+    auto weight = weights[i].detach();
+    generator.set_current_seed(seed_of(i));
+    auto delta = torch::empty_like(weight).normal_(0.0, 1.0, generator);
+    if (signs) delta.sign_();
     weight.add_(delta, options.magnitude());
   };
-  const auto count = static_cast<int64_t>(weights.size());
-  bool all_on_cpu = true;
-  for (const auto& weight : weights) all_on_cpu = all_on_cpu && weight.device().is_cpu();
-  if (all_on_cpu) {
-    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-      const torch::NoGradGuard no_grad;  // of this thread
-      for (auto i = begin; i < end; ++i) move(i, at::detail::createCPUGenerator());
-    });
-    return;
+  std::vector<size_t> drawn_on_cpu;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    auto weight = weights[i].detach();
+    if (!weight.device().is_cpu()) {
+      add_drawn(i, at::globalContext().defaultGenerator(weight.device()).clone());
+    } else if (signs && weight.is_contiguous()) {
+      add_random_signs(weight, options.magnitude(), seed_of(i));
+    } else {
+      drawn_on_cpu.push_back(i);
+    }
   }
-  const torch::NoGradGuard no_grad;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto device = weights[static_cast<size_t>(i)].device();
-    move(i, at::globalContext().defaultGenerator(device).clone());
-  }
+  const auto count = static_cast<int64_t>(drawn_on_cpu.size());
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    const torch::NoGradGuard no_grad_in_this_thread;
+    for (auto i = begin; i < end; ++i) {
+      add_drawn(drawn_on_cpu[static_cast<size_t>(i)], at::detail::createCPUGenerator());
+    }
+  });
 }
 
 inline std::vector<torch::Tensor> loss_gradients(const std::vector<torch::Tensor>& weights,

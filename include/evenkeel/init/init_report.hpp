@@ -30,7 +30,8 @@ class InitReport {
   InitReport() = default;
   explicit InitReport(std::vector<InitReportRow> rows) : rows_(std::move(rows)) {}
 
-  const std::vector<InitReportRow>& rows() const { return rows_; }
+  const std::vector<InitReportRow>& rows() const& { return rows_; }
+  std::vector<InitReportRow> rows() && { return std::move(rows_); }  // for (row : init(m).rows())
 
   /// The table: name, role, shape, factor; parameters that were multiplied by 1 are left out.
   std::string to_string() const {

@@ -85,6 +85,9 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
     TORCH_CHECK(!options.as_parameter() || options.embed_dim() > 0,
                 "AdminResidual: as_parameter needs embed_dim > 0, but got ",
                 options.embed_dim());
+    // Here, not in reset(): a clone keeps it along with the omega that it copies.
+    plain_add_ = !options.as_parameter() &&
+                 omega_init(options.num_res_layers(), options.output_change_scale()) == 1.0;
   }
 
   /// omega, then the norm: made from embed_dim unless one was given.
@@ -95,7 +98,6 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
         "omega",
         options.as_parameter() ? Gain::trained(value, GainShape::kPerChannel) : Gain::fixed(value),
         options.embed_dim());
-    plain_add_ = !options.as_parameter() && value == 1.0;
     if constexpr (kHasNorm) {
       if (norm.is_empty()) {
         TORCH_CHECK(options.embed_dim() > 0,

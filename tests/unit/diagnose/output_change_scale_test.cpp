@@ -35,7 +35,10 @@ constexpr int64_t kTokens = 64;
 constexpr std::array<int64_t, 4> kLayers{6, 18, 50, 100};
 constexpr std::array<OutputChangeScale, 3> kScales{
     OutputChangeScale::kON, OutputChangeScale::kOLogN, OutputChangeScale::kO1};
-constexpr uint64_t kSeeds = 3;
+constexpr uint64_t kSeeds = 5;
+// Deep in a Post-LN stack all tokens come to look alike, and so do their changes: one step of the
+// weights is then one sample, not kTokens of them.
+constexpr int64_t kTrialsOfPostNorm = 2;
 
 // Post-LN and Admin differ by omega alone, so one module stands for all three: with omega = 1 it
 // is Post-LN.
@@ -63,6 +66,7 @@ double output_change_of(AnyAdmin& encoder,
   const auto options = OutputChangeOptions()
                            .perturbation(Perturbation::kSign)
                            .magnitude(1e-4)
+                           .trials(scale == OutputChangeScale::kON ? kTrialsOfPostNorm : 1)
                            .seed(seed)
                            .moves([layers](const std::string& name, const torch::Tensor& weight) {
                              return weight.dim() >= 2 &&
@@ -80,10 +84,11 @@ using Medians = std::map<OutputChangeScale, std::vector<double>>;  // over kLaye
 Medians measure(torch::Device device) {
   std::map<OutputChangeScale, std::vector<std::vector<double>>> samples;
   for (const auto scale : kScales) samples[scale].resize(kLayers.size());
+  AnyAdmin encoder(nn::StackOptions(kLayers.back(), kDim, kHeads, kInner));
+  encoder->to(device);
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     torch::manual_seed(seed);
-    AnyAdmin encoder(nn::StackOptions(kLayers.back(), kDim, kHeads, kInner));
-    encoder->to(device);
+    encoder->reset_parameters();
     const auto x =
         (torch::randn({1, kTokens, kDim}) + nn::sinusoidal_positions(kTokens, kDim)).to(device);
     for (const auto scale : kScales) {
@@ -108,6 +113,22 @@ Medians measure(torch::Device device) {
   return medians;
 }
 
+// Of the line through (ln sub-layers, ln change) that fits best.
+double log_log_slope(const std::vector<double>& change) {
+  double mean_x = 0.0, mean_y = 0.0, xy = 0.0, xx = 0.0;
+  const auto count = static_cast<double>(change.size());
+  for (size_t i = 0; i < change.size(); ++i) {
+    mean_x += std::log(static_cast<double>(2 * kLayers[i])) / count;
+    mean_y += std::log(change[i]) / count;
+  }
+  for (size_t i = 0; i < change.size(); ++i) {
+    const double x = std::log(static_cast<double>(2 * kLayers[i])) - mean_x;
+    xy += x * (std::log(change[i]) - mean_y);
+    xx += x * x;
+  }
+  return xy / xx;
+}
+
 class OutputChangeScaleTest : public test::DeviceTest {
  protected:
   // Measured once for all the tests of a device.
@@ -119,12 +140,11 @@ class OutputChangeScaleTest : public test::DeviceTest {
   }
 };
 
-// sum of 1 / (omega_i^2 + 1) = n / 2 says slope 1; a program of its own, without this library,
-// measured 1.18 and 1.11 with two seeds at this size.
+// sum of 1 / (omega_i^2 + 1) = n / 2 says slope 1. At this size medians of three seeds lie between
+// .91 and 1.11, and a program of its own, without this library, measured 1.18 and 1.11.
 TEST_P(OutputChangeScaleTest, OfPostNormGrowsInProportionToDepth) {
   const auto& change = medians(OutputChangeScale::kON);
-  const double depths = static_cast<double>(kLayers.back()) / static_cast<double>(kLayers.front());
-  const double slope = std::log(change.back() / change.front()) / std::log(depths);
+  const double slope = log_log_slope(change);
   fmt::print("  log-log slope of Post-LN: {:.2f}\n", slope);
 
   EXPECT_GE(slope, 0.9);
@@ -140,7 +160,7 @@ TEST_P(OutputChangeScaleTest, OfAdminIsEightTimesBelowPostNormAt200Sublayers) {
   EXPECT_GE(post_norm.back() / admin.back(), 8.0);
 }
 
-// n / (n + 1) says .92 at n = 12 and .995 at n = 200; the rest is for three seeds.
+// n / (n + 1) says .92 at n = 12 and .995 at n = 200; the rest is for chance.
 TEST_P(OutputChangeScaleTest, OfAdminO1DoesNotGrowWithDepth) {
   const auto& change = medians(OutputChangeScale::kO1);
   const auto [least, most] = std::minmax_element(change.begin(), change.end());
@@ -168,7 +188,7 @@ TEST(OutputChangeScaleSetupTest, AnOmegaOfOneIsPostNorm) {
   const double expected = output_change(
                               post_norm,
                               [&] { return post_norm(x); },
-                              OutputChangeOptions().seed(1))
+                              OutputChangeOptions().seed(1).trials(kTrialsOfPostNorm))
                               .mean;
 
   EXPECT_GT(expected, 0.0);

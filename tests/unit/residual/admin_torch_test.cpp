@@ -45,7 +45,7 @@ class AdminTorchTest : public test::SeededTest, public ::testing::WithParamInter
   torch::Tensor read(const std::string& name) {
     torch::Tensor tensor;
     tensors_.read(name, tensor, /*is_buffer=*/true);
-    return tensor;
+    return tensor.clone();  // the archive's own is handed out again
   }
 
   static AdminResidual<> make() {

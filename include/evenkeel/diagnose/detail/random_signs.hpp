@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace evenkeel::detail {
+
+/// 64 random bits, a function of `counter` alone: SplitMix64's output function.
+/// Paper: Steele et al. 2014, https://doi.org/10.1145/2660193.2660195.
+inline uint64_t random_bits(uint64_t counter) {
+  uint64_t z = counter * 0x9E3779B97F4A7C15U;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+  return z ^ (z >> 31);
+}
+
+/// Adds +-magnitude to every element of a contiguous CPU tensor, each sign as likely. One draw
+/// gives 64 signs, which costs a tenth of drawing as many numbers; the result depends on `stream`
+/// alone, not on how many threads share the work.
+inline void add_random_signs(torch::Tensor& tensor, double magnitude, uint64_t stream) {
+  constexpr int64_t kBits = 64;
+  const int64_t size = tensor.numel();
+  const uint64_t first = random_bits(stream + 1);
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      torch::kHalf,
+      torch::kBFloat16,
+      tensor.scalar_type(),
+      "add_random_signs",
+      [&] {
+        auto* data = tensor.data_ptr<scalar_t>();
+        const auto step = static_cast<scalar_t>(magnitude);
+        const int64_t blocks = (size + kBits - 1) / kBits;
+        at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
+          for (int64_t block = begin; block < end; ++block) {
+            const uint64_t bits = random_bits(first + static_cast<uint64_t>(block));
+            const int64_t last = std::min(size, (block + 1) * kBits);
+            for (int64_t i = block * kBits; i < last; ++i) {
+              data[i] += (bits >> (i % kBits)) & 1U ? step : -step;
+            }
+          }
+        });
+      });
+}
+
+}  // namespace evenkeel::detail
