@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/_foreach_add.h>
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
 #include <torch/autograd.h>
@@ -18,6 +19,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -97,8 +99,9 @@ inline std::vector<torch::Tensor> moved_weights(const torch::nn::Module& model,
   return weights;
 }
 
-/// Adds delta to every weight, each drawn from a stream of its own, so the result does not depend
-/// on how many threads share the work.
+/// Adds delta to every weight. On the CPU each weight has a random stream of its own, so the result
+/// does not depend on how many threads share the work; elsewhere all weights of one device and
+/// dtype are drawn at once, since small kernels cost more to launch than to run.
 inline void move_by_chance(const std::vector<torch::Tensor>& weights,
                            const OutputChangeOptions& options,
                            uint64_t trial) {
@@ -107,18 +110,18 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
   const auto seed_of = [&](size_t i) {
     return (options.seed() + 1) * 0x9E3779B97F4A7C15U + trial * weights.size() + i;
   };
-  const auto add_drawn = [&](size_t i, at::Generator generator) {
-    auto weight = weights[i].detach();
-    generator.set_current_seed(seed_of(i));
-    auto delta = torch::empty_like(weight).normal_(0.0, 1.0, generator);
+  const auto draw = [&](torch::Tensor delta, at::Generator generator, uint64_t seed) {
+    generator.set_current_seed(seed);
+    delta.normal_(0.0, 1.0, generator);
     if (signs) delta.sign_();
-    weight.add_(delta, options.magnitude());
+    return delta;
   };
   std::vector<size_t> drawn_on_cpu;
+  std::map<std::pair<std::string, torch::ScalarType>, std::vector<torch::Tensor>> elsewhere;
   for (size_t i = 0; i < weights.size(); ++i) {
     auto weight = weights[i].detach();
     if (!weight.device().is_cpu()) {
-      add_drawn(i, at::globalContext().defaultGenerator(weight.device()).clone());
+      elsewhere[{weight.device().str(), weight.scalar_type()}].push_back(weight);
     } else if (signs && weight.is_contiguous()) {
       add_random_signs(weight, options.magnitude(), seed_of(i));
     } else {
@@ -128,10 +131,29 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
   const auto count = static_cast<int64_t>(drawn_on_cpu.size());
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     const torch::NoGradGuard no_grad_in_this_thread;
-    for (auto i = begin; i < end; ++i) {
-      add_drawn(drawn_on_cpu[static_cast<size_t>(i)], at::detail::createCPUGenerator());
+    for (auto n = begin; n < end; ++n) {
+      const auto i = drawn_on_cpu[static_cast<size_t>(n)];
+      auto weight = weights[i].detach();
+      weight.add_(draw(torch::empty_like(weight), at::detail::createCPUGenerator(), seed_of(i)),
+                  options.magnitude());
     }
   });
+  for (const auto& group : elsewhere) {
+    const auto& moved = group.second;
+    std::vector<int64_t> sizes;
+    int64_t total = 0;
+    for (const auto& weight : moved) {
+      sizes.push_back(weight.numel());
+      total += weight.numel();
+    }
+    const auto device = moved.front().device();
+    auto deltas = draw(torch::empty({total}, moved.front().options()),
+                       at::globalContext().defaultGenerator(device).clone(),
+                       seed_of(0))
+                      .split_with_sizes(sizes);
+    for (size_t i = 0; i < moved.size(); ++i) deltas[i] = deltas[i].view(moved[i].sizes());
+    at::_foreach_add_(moved, deltas, options.magnitude());
+  }
 }
 
 inline std::vector<torch::Tensor> loss_gradients(const std::vector<torch::Tensor>& weights,

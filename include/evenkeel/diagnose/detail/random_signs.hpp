@@ -7,6 +7,8 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace evenkeel::detail {
@@ -21,10 +23,10 @@ inline uint64_t random_bits(uint64_t counter) {
 }
 
 /// Adds +-magnitude to every element of a contiguous CPU tensor, each sign as likely. One draw
-/// gives 64 signs, which costs a tenth of drawing as many numbers; the result depends on `stream`
-/// alone, not on how many threads share the work.
+/// gives 64 signs, eight at a time out of a table, which costs a fraction of drawing as many
+/// numbers; the result depends on `stream` alone, not on how many threads share the work.
 inline void add_random_signs(torch::Tensor& tensor, double magnitude, uint64_t stream) {
-  constexpr int64_t kBits = 64;
+  constexpr int64_t kBlock = 64, kByte = 8;
   const int64_t size = tensor.numel();
   const uint64_t first = random_bits(stream + 1);
   AT_DISPATCH_FLOATING_TYPES_AND2(
@@ -33,16 +35,25 @@ inline void add_random_signs(torch::Tensor& tensor, double magnitude, uint64_t s
       tensor.scalar_type(),
       "add_random_signs",
       [&] {
+        std::array<std::array<scalar_t, kByte>, 256> steps;  // of the eight bits of a byte
+        for (size_t byte = 0; byte < steps.size(); ++byte) {
+          for (size_t bit = 0; bit < kByte; ++bit) {
+            steps[byte][bit] = static_cast<scalar_t>((byte >> bit) & 1U ? magnitude : -magnitude);
+          }
+        }
         auto* data = tensor.data_ptr<scalar_t>();
-        const auto step = static_cast<scalar_t>(magnitude);
-        const int64_t blocks = (size + kBits - 1) / kBits;
+        const int64_t blocks = (size + kBlock - 1) / kBlock;
         at::parallel_for(0, blocks, 1024, [&](int64_t begin, int64_t end) {
           for (int64_t block = begin; block < end; ++block) {
-            const uint64_t bits = random_bits(first + static_cast<uint64_t>(block));
-            const int64_t last = std::min(size, (block + 1) * kBits);
-            for (int64_t i = block * kBits; i < last; ++i) {
-              data[i] += (bits >> (i % kBits)) & 1U ? step : -step;
+            uint64_t bits = random_bits(first + static_cast<uint64_t>(block));
+            int64_t i = block * kBlock;
+            const int64_t last = std::min(size, i + kBlock);
+            for (; i + kByte <= last; i += kByte, bits >>= kByte) {
+              const auto& step = steps[bits & 0xFFU];
+              for (int64_t j = 0; j < kByte; ++j) data[i + j] += step[static_cast<size_t>(j)];
             }
+            const auto& step = steps[bits & 0xFFU];
+            for (int64_t j = 0; i + j < last; ++j) data[i + j] += step[static_cast<size_t>(j)];
           }
         });
       });

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <c10/core/Device.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -61,8 +62,12 @@ class RestoreGuard {
   RestoreGuard(torch::nn::Module& model, const std::vector<torch::Tensor>& weights)
       : rng_(devices_of(model)) {
     const torch::NoGradGuard no_grad;
-    for (const auto& tensor : weights) saved_.emplace_back(tensor, tensor.detach().clone());
-    for (const auto& tensor : model.buffers()) saved_.emplace_back(tensor, tensor.clone());
+    for (const auto& tensors : {weights, model.buffers()}) {
+      for (const auto& tensor : tensors) {
+        tensors_.push_back(tensor.detach());
+        copies_.push_back(tensor.detach().clone());
+      }
+    }
     modes_.emplace_back(&model, model.is_training());
     for (const auto& module : model.modules(/*include_self=*/false)) {
       modes_.emplace_back(module.get(), module->is_training());
@@ -84,14 +89,15 @@ class RestoreGuard {
   /// Weights and buffers alone, for the next trial.
   void restore_tensors() {
     const torch::NoGradGuard no_grad;
-    for (auto& [tensor, copy] : saved_) tensor.copy_(copy);
+    if (!tensors_.empty()) at::_foreach_copy_(tensors_, copies_);
   }
 
   void restore_rng() { rng_.restore(); }
 
  private:
   RngState rng_;
-  std::vector<std::pair<torch::Tensor, torch::Tensor>> saved_;
+  std::vector<torch::Tensor> tensors_;
+  std::vector<torch::Tensor> copies_;
   std::vector<std::pair<torch::nn::Module*, bool>> modes_;
 };
 
