@@ -11,9 +11,11 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/detail/perturb.hpp
     include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp
     include/evenkeel/diagnose/output_change.hpp
+    include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/init_report.hpp

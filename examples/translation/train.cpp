@@ -64,7 +64,7 @@ struct State {
   int64_t epoch = 0;         // epoch of the next batch
   int64_t position = 0;      // next batch in it
   int64_t tokens = 0;        // target tokens seen
-  double seconds = 0.0;      // wall time of all sessions of the run
+  double seconds = 0.0;      // wall time, however often it was resumed
   double window_loss = 0.0;  // since the last line of the log
   int64_t window_tokens = 0;
   double best = -std::numeric_limits<double>::max();  // validation score, the higher the better
@@ -180,8 +180,8 @@ class Trainer {
   int64_t loaded_epoch_ = -1;
   State state_;
   torch::Tensor device_loss_;  // sum since the last look, on the device
-  int64_t session_tokens_ = 0;
-  double session_training_ = 0.0;  // seconds of this session without validation
+  int64_t own_tokens_ = 0;     // since it was begun or resumed
+  double own_training_ = 0.0;  // seconds of that, without validation
   Clock::time_point began_;
   double seconds_before_ = 0.0;
   int64_t validated_step_ = -1;
@@ -278,7 +278,7 @@ double Trainer::share() const {
 }
 
 double Trainer::tokens_per_second() const {
-  return session_training_ > 0.0 ? static_cast<double>(session_tokens_) / session_training_ : 0.0;
+  return own_training_ > 0.0 ? static_cast<double>(own_tokens_) / own_training_ : 0.0;
 }
 
 // Of the update that was done last.
@@ -346,7 +346,7 @@ void Trainer::update(const std::vector<Batch>& batches) {
   optimizer_->zero_grad();
   state_.tokens += tokens;
   state_.window_tokens += tokens;
-  session_tokens_ += tokens;
+  own_tokens_ += tokens;
 }
 
 // The loss of the updates since the last line of the log; waits for the device.
@@ -528,7 +528,7 @@ Ending Trainer::run() {
     const bool look = state_.step % config_.log_every == 0;
     double loss = 0.0;
     if (look || !device_.is_cuda()) loss = window_loss();  // a GPU's queue is let run on
-    session_training_ += std::chrono::duration<double>(Clock::now() - start).count();
+    own_training_ += std::chrono::duration<double>(Clock::now() - start).count();
     if (!std::isfinite(loss)) {
       diverged_message(loss);
       ending = Ending::kDiverged;

@@ -10,6 +10,7 @@
 #include <evenkeel/core/position.hpp>
 #include <evenkeel/core/version.hpp>
 #include <evenkeel/diagnose/output_change.hpp>
+#include <evenkeel/diagnose/output_change_options.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/tfixup_init.hpp>
