@@ -150,6 +150,7 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
 
   std::vector<Batch> next_batches();
+  torch::Tensor loss_of(const Batch& batch, double label_smoothing);
   void update(const std::vector<Batch>& batches);
   double window_loss();
   void log_window();
@@ -314,29 +315,29 @@ std::vector<Batch> Trainer::next_batches() {
   return batches;
 }
 
+// The loss of a batch, summed over its target tokens; in float32, also under autocast.
+torch::Tensor Trainer::loss_of(const Batch& batch, double label_smoothing) {
+  const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
+    return to_tensor(ids, batch.sentences, columns, device_);
+  };
+  const Autocast autocast(device_, bfloat16_);
+  const auto memory = model_->encode(on_device(batch.source, batch.source_length));
+  const auto hidden =
+      model_->decode(on_device(batch.target_input, batch.target_length), memory, nullptr);
+  return at::cross_entropy_loss(model_->project(hidden).to(torch::kFloat32).flatten(0, 1),
+                                on_device(batch.target_output, batch.target_length).flatten(),
+                                /*weight=*/{},
+                                at::Reduction::Sum,
+                                kPad,
+                                label_smoothing);
+}
+
 // Forward, backward and one update of the weights.
 void Trainer::update(const std::vector<Batch>& batches) {
   int64_t tokens = 0;
   for (const auto& batch : batches) tokens += batch.target_tokens;
   for (const auto& batch : batches) {
-    const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
-      return to_tensor(ids, batch.sentences, columns, device_);
-    };
-    const auto src = on_device(batch.source, batch.source_length);
-    const auto tgt = on_device(batch.target_input, batch.target_length);
-    const auto expected = on_device(batch.target_output, batch.target_length);
-    torch::Tensor loss;
-    {
-      const Autocast autocast(device_, bfloat16_);
-      const auto logits = model_->project(model_->decode(tgt, model_->encode(src), nullptr));
-      // the loss in float32, also under autocast
-      loss = at::cross_entropy_loss(logits.to(torch::kFloat32).flatten(0, 1),
-                                    expected.flatten(),
-                                    /*weight=*/{},
-                                    at::Reduction::Sum,
-                                    kPad,
-                                    config_.label_smoothing);
-    }
+    const auto loss = loss_of(batch, config_.label_smoothing);
     (loss / static_cast<double>(tokens)).backward();
     device_loss_.add_(loss.detach());
   }
@@ -384,7 +385,6 @@ void Trainer::log_window() {
 // Negative log-likelihood a token, without label smoothing.
 double Trainer::validation_loss() {
   const torch::NoGradGuard no_grad;
-  const Autocast autocast(device_, bfloat16_);
   BatchOptions options;
   options.batch_tokens = std::max<int64_t>(config_.batch_tokens, 2048);
   options.max_length = config_.max_length;
@@ -392,17 +392,7 @@ double Trainer::validation_loss() {
   int64_t tokens = 0;
   for (const auto& indices : BatchSchedule(valid_.pairs, options).epoch(0)) {
     const auto batch = make_batch(valid_.pairs, indices);
-    const auto src = to_tensor(batch.source, batch.sentences, batch.source_length, device_);
-    const auto tgt = to_tensor(batch.target_input, batch.sentences, batch.target_length, device_);
-    const auto expected =
-        to_tensor(batch.target_output, batch.sentences, batch.target_length, device_);
-    const auto logits = model_->project(model_->decode(tgt, model_->encode(src), nullptr));
-    loss += at::cross_entropy_loss(logits.to(torch::kFloat32).flatten(0, 1),
-                                   expected.flatten(),
-                                   {},
-                                   at::Reduction::Sum,
-                                   kPad)
-                .item<double>();
+    loss += loss_of(batch, /*label_smoothing=*/0.0).item<double>();
     tokens += batch.target_tokens;
   }
   return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
