@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
   const bool cuda = argc > 1 && std::string(argv[1]) == "--cuda";
   const torch::Device device = cuda ? torch::kCUDA : torch::kCPU;
   constexpr int64_t kLayers = 18, kDim = 512;
-  constexpr int kPairs = 9;
+  constexpr int kPairs = 5;
 
   evenkeel::nn::Encoder<evenkeel::Admin> encoder(
       evenkeel::nn::StackOptions(kLayers, kDim, 8, 4 * kDim));

@@ -11,6 +11,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/detail/flat_copies.hpp
     include/evenkeel/diagnose/detail/perturb.hpp
     include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp

@@ -473,6 +473,16 @@ void Trainer::restore(const Checkpoint& checkpoint) {
     }
     return found->second;
   };
+  const auto text = checkpoint.texts.find("state");
+  try {
+    state_ = State::from_json(json::parse(text == checkpoint.texts.end() ? "" : text->second));
+  } catch (const json::exception& error) {
+    throw CheckpointError(fmt::format("{}: expected the state of a run in it, but it is {}: {}",
+                                      folder_.last,
+                                      text == checkpoint.texts.end() ? "missing" : "damaged",
+                                      error.what()));
+  }
+  seconds_before_ = state_.seconds;
   restore_model(checkpoint, folder_.last, *model_);
   const torch::NoGradGuard no_grad;
   auto optimizer = optimizer_->state();
@@ -483,8 +493,6 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   if (device_.is_cuda() && checkpoint.tensors.count("rng.cuda") != 0) {
     set_generator_state(device_, tensor("rng.cuda"));
   }
-  state_ = State::from_json(json::parse(checkpoint.texts.at("state")));
-  seconds_before_ = state_.seconds;
 }
 
 void Trainer::diverged_message(double loss) {

@@ -78,13 +78,13 @@ OutputChange output_change(Model&& model, F&& f, const OutputChangeOptions& opti
 
   OutputChange change;
   for (int64_t trial = 0; trial < options.trials(); ++trial) {
+    if (trial > 0) guard.restore_tensors();
     if (by_gradient) {
       detail::move_by_gradient(weights, gradients, options.magnitude());
     } else {
       detail::move_by_chance(weights, options, static_cast<uint64_t>(trial));
     }
     change.trials.push_back(detail::squared_distance(before, run()));
-    guard.restore_tensors();
   }
   double squares = 0.0;
   const auto count = static_cast<double>(change.trials.size());

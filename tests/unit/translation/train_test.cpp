@@ -177,6 +177,29 @@ TEST_F(TrainTest, AResumedRunMayNotChangeItsModel) {
   }
 }
 
+TEST_F(TrainTest, ADamagedStateIsToldWithItsFile) {
+  auto config = short_run();
+  config.max_steps = 2;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = RunFolder(config.run_dir).last;
+  auto checkpoint = load_checkpoint(last);
+  const auto error = [&] {
+    save_checkpoint(checkpoint, last);
+    try {
+      train(config, true);
+    } catch (const CheckpointError& thrown) {
+      return std::string(thrown.what());
+    }
+    return std::string("no error");
+  };
+  checkpoint.texts.at("state") = R"({"step": "many"})";
+  EXPECT_EQ(error().rfind(last + ": expected the state of a run in it, but it is damaged", 0), 0U)
+      << error();
+  checkpoint.texts.erase("state");
+  EXPECT_EQ(error().rfind(last + ": expected the state of a run in it, but it is missing", 0), 0U)
+      << error();
+}
+
 TEST_F(TrainTest, ItsConfigReadsBackAsItWas) {
   auto config = short_run();
   config.max_steps = 1;

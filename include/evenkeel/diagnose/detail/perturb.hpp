@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/diagnose/detail/flat_copies.hpp>
 #include <evenkeel/diagnose/detail/random_signs.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>
 
@@ -16,11 +17,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <string>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
@@ -66,11 +64,11 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
     return delta;
   };
   std::vector<size_t> drawn_on_cpu;
-  std::map<std::pair<std::string, torch::ScalarType>, std::vector<torch::Tensor>> elsewhere;
+  std::vector<torch::Tensor> elsewhere;
   for (size_t i = 0; i < weights.size(); ++i) {
     auto weight = weights[i].detach();
     if (!weight.device().is_cpu()) {
-      elsewhere[{weight.device().str(), weight.scalar_type()}].push_back(weight);
+      elsewhere.push_back(weight);
     } else if (signs && weight.is_contiguous()) {
       add_random_signs(weight, options.magnitude(), seed_of(i));
     } else {
@@ -87,21 +85,10 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
                   options.magnitude());
     }
   });
-  for (const auto& group : elsewhere) {
-    const auto& moved = group.second;
-    std::vector<int64_t> sizes;
-    int64_t total = 0;
-    for (const auto& weight : moved) {
-      sizes.push_back(weight.numel());
-      total += weight.numel();
-    }
-    const auto device = moved.front().device();
-    auto deltas = draw(torch::empty({total}, moved.front().options()),
-                       at::globalContext().defaultGenerator(device).clone(),
-                       seed_of(0))
-                      .split_with_sizes(sizes);
-    for (size_t i = 0; i < moved.size(); ++i) deltas[i] = deltas[i].view(moved[i].sizes());
-    at::_foreach_add_(moved, deltas, options.magnitude());
+  for (const auto& group : flat_copies(elsewhere)) {
+    const auto generator = at::globalContext().defaultGenerator(group.flat.device()).clone();
+    draw(group.flat, generator, seed_of(0));
+    at::_foreach_add_(group.tensors, group.copies, options.magnitude());
   }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/diagnose/detail/flat_copies.hpp>
+
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
@@ -62,12 +64,10 @@ class RestoreGuard {
   RestoreGuard(torch::nn::Module& model, const std::vector<torch::Tensor>& weights)
       : rng_(devices_of(model)) {
     const torch::NoGradGuard no_grad;
-    for (const auto& tensors : {weights, model.buffers()}) {
-      for (const auto& tensor : tensors) {
-        tensors_.push_back(tensor.detach());
-        copies_.push_back(tensor.detach().clone());
-      }
-    }
+    auto saved = model.buffers();
+    saved.insert(saved.begin(), weights.begin(), weights.end());
+    saved_ = flat_copies(saved);
+    for (const auto& group : saved_) at::_foreach_copy_(group.copies, group.tensors);
     modes_.emplace_back(&model, model.is_training());
     for (const auto& module : model.modules(/*include_self=*/false)) {
       modes_.emplace_back(module.get(), module->is_training());
@@ -89,15 +89,14 @@ class RestoreGuard {
   /// Weights and buffers alone, for the next trial.
   void restore_tensors() {
     const torch::NoGradGuard no_grad;
-    if (!tensors_.empty()) at::_foreach_copy_(tensors_, copies_);
+    for (const auto& group : saved_) at::_foreach_copy_(group.tensors, group.copies);
   }
 
   void restore_rng() { rng_.restore(); }
 
  private:
   RngState rng_;
-  std::vector<torch::Tensor> tensors_;
-  std::vector<torch::Tensor> copies_;
+  std::vector<FlatCopies> saved_;
   std::vector<std::pair<torch::nn::Module*, bool>> modes_;
 };
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace evenkeel::detail {
+
+/// Tensors of one device and dtype, and one uninitialised block of memory as large as all of them.
+struct FlatCopies {
+  std::vector<torch::Tensor> tensors;
+  std::vector<torch::Tensor> copies;  ///< Views of `flat`, one for each tensor and of its shape.
+  torch::Tensor flat;                 ///< (total size)
+};
+
+/// Asks for huge pages behind a large block: the first touch of many small ones costs more than
+/// the copy that it is made for.
+inline void prefer_huge_pages(const torch::Tensor& flat) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = uintptr_t{2} << 20U;
+  if (!flat.device().is_cpu()) return;
+  const auto begin = (reinterpret_cast<uintptr_t>(flat.data_ptr()) + kPage - 1) / kPage * kPage;
+  const auto end = reinterpret_cast<uintptr_t>(flat.data_ptr()) + flat.nbytes();
+  // Advice only: where it is refused, the memory serves as well.
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  static_cast<void>(flat);
+#endif
+}
+
+/// Room for a copy of every tensor, in one block for each device and dtype: a few large allocations
+/// and kernels instead of one for each tensor.
+inline std::vector<FlatCopies> flat_copies(const std::vector<torch::Tensor>& tensors) {
+  std::map<std::pair<std::string, torch::ScalarType>, FlatCopies> groups;
+  for (const auto& tensor : tensors) {
+    groups[{tensor.device().str(), tensor.scalar_type()}].tensors.push_back(tensor.detach());
+  }
+  std::vector<FlatCopies> result;
+  for (auto& entry : groups) {
+    auto& group = entry.second;
+    std::vector<int64_t> sizes;
+    int64_t total = 0;
+    for (const auto& tensor : group.tensors) {
+      sizes.push_back(tensor.numel());
+      total += tensor.numel();
+    }
+    group.flat = torch::empty({total}, group.tensors.front().options());
+    prefer_huge_pages(group.flat);
+    group.copies = group.flat.split_with_sizes(sizes);
+    for (size_t i = 0; i < group.copies.size(); ++i) {
+      group.copies[i] = group.copies[i].view(group.tensors[i].sizes());
+    }
+    result.push_back(std::move(group));
+  }
+  return result;
+}
+
+}  // namespace evenkeel::detail
