@@ -8,7 +8,7 @@
 
 include_guard(GLOBAL)
 
-set(EVENKEEL_TORCH_MIN_VERSION 2.4)
+set(EVENKEEL_TORCH_MIN_VERSION 2.2)
 set(EVENKEEL_TORCH_CXX20_VERSION 2.13)  # from here on LibTorch's headers are C++20
 option(EVENKEEL_HIDE_CUDA_TOOLKIT "Find LibTorch as on a machine without a CUDA toolkit." OFF)
 mark_as_advanced(EVENKEEL_HIDE_CUDA_TOOLKIT)
@@ -36,10 +36,19 @@ function(_evenkeel_torch_dir out)
   set(${out} "${EVENKEEL_TORCH_DIR}" PARENT_SCOPE)
 endfunction()
 
-# Whether a project that finds Torch's own package configures, generates and links. Tried in a project of its own, since
-# what fails there ends the whole configuration, and once for each LibTorch.
+# Whether a project with the settings of this one that finds Torch's own package configures, generates and links. Tried in
+# a project of its own, since what fails there ends the whole configuration, and once for the same settings.
 function(_evenkeel_torch_package_works torch_dir out)
-  if(NOT EVENKEEL_TORCH_TRIED STREQUAL torch_dir)
+  set(settings)
+  foreach(name IN ITEMS CMAKE_BUILD_TYPE CMAKE_CXX_COMPILER CMAKE_CXX_FLAGS CMAKE_CXX_STANDARD CMAKE_CUDA_ARCHITECTURES
+                        CMAKE_CUDA_COMPILER CMAKE_CUDA_STANDARD CMAKE_MAKE_PROGRAM CMAKE_PREFIX_PATH CMAKE_TOOLCHAIN_FILE
+                        CUDA_TOOLKIT_ROOT_DIR CUDAToolkit_ROOT)
+    if(DEFINED ${name})
+      string(REPLACE ";" "\\;" value "${${name}}")
+      list(APPEND settings "-D${name}=${value}")
+    endif()
+  endforeach()
+  if(NOT EVENKEEL_TORCH_TRIED STREQUAL "${torch_dir} ${settings}")
     set(work "${CMAKE_BINARY_DIR}/CMakeFiles/evenkeel-torch")
     file(REMOVE_RECURSE "${work}")
     file(WRITE "${work}/CMakeLists.txt"
@@ -49,19 +58,17 @@ function(_evenkeel_torch_package_works torch_dir out)
          "add_executable(evenkeel_torch main.cpp)\n"
          "target_link_libraries(evenkeel_torch PRIVATE torch)\n")
     file(WRITE "${work}/main.cpp" "int main() {}\n")
-    execute_process(
-      COMMAND ${CMAKE_COMMAND} -S "${work}" -B "${work}/build" -G "${CMAKE_GENERATOR}"
-              "-DCMAKE_MAKE_PROGRAM=${CMAKE_MAKE_PROGRAM}" "-DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}"
-      RESULT_VARIABLE result OUTPUT_FILE "${work}/log" ERROR_FILE "${work}/log")
+    execute_process(COMMAND ${CMAKE_COMMAND} -S "${work}" -B "${work}/build" -G "${CMAKE_GENERATOR}" ${settings}
+                    RESULT_VARIABLE result OUTPUT_FILE "${work}/log" ERROR_FILE "${work}/log")
     if(result EQUAL 0)
       execute_process(COMMAND ${CMAKE_COMMAND} --build "${work}/build" RESULT_VARIABLE result
-                      OUTPUT_FILE "${work}/log" ERROR_FILE "${work}/log")
+                      OUTPUT_FILE "${work}/build.log" ERROR_FILE "${work}/build.log")
     endif()
     set(works FALSE)
     if(result EQUAL 0)
       set(works TRUE)
     endif()
-    set(EVENKEEL_TORCH_TRIED "${torch_dir}" CACHE INTERNAL "LibTorch whose own CMake package was tried")
+    set(EVENKEEL_TORCH_TRIED "${torch_dir} ${settings}" CACHE INTERNAL "What Torch's own CMake package was tried with")
     set(EVENKEEL_TORCH_WORKS "${works}" CACHE INTERNAL "Whether it works")
   endif()
   set(${out} "${EVENKEEL_TORCH_WORKS}" PARENT_SCOPE)

@@ -48,7 +48,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
  public:
   /// y, for a branch output computed elsewhere, such as attention with masks.
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
-    const auto sum = residual_sum(x, f_x, plain_add_ ? torch::Tensor() : omega, {});
+    auto sum = residual_sum(x, f_x, plain_add_ ? torch::Tensor() : omega, {});
     if constexpr (kHasNorm) {
       return norm->forward(sum);
     } else {

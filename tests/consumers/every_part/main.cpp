@@ -17,13 +17,17 @@ evenkeel::nn::TransformerOptions small() {
       .dropout(0.0);
 }
 
+torch::Tensor tokens(int64_t sentences, int64_t length, torch::Device device) {
+  return torch::randint(1, 20, {sentences, length}, torch::dtype(torch::kInt64).device(device));
+}
+
 // Whether a few updates on one batch halve its loss.
 template <typename Scheme>
 bool learns(evenkeel::nn::Transformer<Scheme> model, torch::Device device) {
   model->to(device);
   evenkeel::train::FusedAdam optimizer(model->parameters(), evenkeel::train::FusedAdamOptions());
-  const auto src = torch::randint(1, 20, {4, 6}, device);
-  const auto tgt = torch::randint(1, 20, {4, 7}, device);
+  const auto src = tokens(4, 6, device);
+  const auto tgt = tokens(4, 7, device);
   double first = 0.0, last = 0.0;
   for (int step = 1; step <= 120; ++step) {
     const auto logits = model->forward(src, tgt.slice(1, 0, 6));
@@ -49,7 +53,7 @@ int main() {
       evenkeel::TFixupOptions().encoder_layers(2).decoder_layers(2))(tfixup);
   const bool learn = learns(admin, device) && learns(tfixup, device);
 
-  const auto src = torch::randint(1, 20, {4, 6}, device);
+  const auto src = tokens(4, 6, device);
   const auto change = evenkeel::output_change(
       *admin,
       [&] { return admin->forward(src, src); },
