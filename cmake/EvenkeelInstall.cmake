@@ -36,6 +36,6 @@ set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
 set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "cmake (>= 3.25), g++ | clang")
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
-    "Header-only templates for LibTorch: Admin's rescaled shortcuts, T-Fixup's\n initialisation and kin, and a measure of a model's output change.\n LibTorch itself comes from pip or from its own archive.")
+    "Header-only templates for LibTorch: Admin's rescaled shortcuts, T-Fixup's\ninitialisation and kin, and a measure of a model's output change.\nLibTorch itself comes from pip or from its own archive.")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/libevenkeel-dev" RENAME copyright)
 include(CPack)

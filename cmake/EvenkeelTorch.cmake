@@ -8,7 +8,7 @@
 
 include_guard(GLOBAL)
 
-set(EVENKEEL_TORCH_MIN_VERSION 2.2)
+set(EVENKEEL_TORCH_MIN_VERSION 2.4)  # before it the CPU has no fused Adam
 set(EVENKEEL_TORCH_CXX20_VERSION 2.13)  # from here on LibTorch's headers are C++20
 option(EVENKEEL_HIDE_CUDA_TOOLKIT "Find LibTorch as on a machine without a CUDA toolkit." OFF)
 mark_as_advanced(EVENKEEL_HIDE_CUDA_TOOLKIT)

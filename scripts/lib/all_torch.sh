@@ -5,7 +5,7 @@
 # evenkeel takes to the newest of PyPI, the CPU part of each. To be sourced behind setup.sh.
 
 # The oldest, the last of CUDA 11's ABI, the one that is tested in full, the first that wants C++20, the newest.
-ALL_TORCH=(2.2.2 2.4.1 2.7.1 2.11.0 2.13.0 newest)
+ALL_TORCH=(2.4.1 2.7.1 2.11.0 2.13.0 newest)
 
 newest_torch() {  # newest_torch PYTHON
   "$1" -m pip index versions torch --disable-pip-version-check 2>/dev/null | sed -n '1s/.*(\(.*\)).*/\1/p'

@@ -10,7 +10,7 @@
 
 EVENKEEL_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 EVENKEEL_DEPS=$EVENKEEL_ROOT/.deps
-TORCH_MIN_VERSION=2.2
+TORCH_MIN_VERSION=2.4
 TORCH_REQUIREMENT=torch==2.11.0
 # What libtorch_cpu.so of this very wheel links to, even where no GPU is used.
 TORCH_CPU_REQUIREMENTS=("$TORCH_REQUIREMENT" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
