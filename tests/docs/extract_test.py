@@ -5,13 +5,15 @@
 import argparse
 import contextlib
 import io
+import re
 import tempfile
 import unittest
 from pathlib import Path
 
 import extract
 import stand_ins
-from extract import PageError, blocks_of, first_difference, program
+from compare import first_difference
+from extract import PageError, blocks_of, program
 
 
 def page(*blocks: str) -> str:
@@ -134,14 +136,22 @@ class RunTest(unittest.TestCase):
             run(page("```cmake\nfind_package(there_is_none REQUIRED)"))
 
 
-class StandInsTest(unittest.TestCase):
-    def test_each_is_used_by_a_page(self):
-        pages = [Path("README.md"), *(path.relative_to(extract.ROOT) for path in extract.ROOT.glob("docs/**/*.md"))]
-        blocks = [block for path in pages for block in extract.read_page(str(path))]
+class PagesTest(unittest.TestCase):
+    def setUp(self):
+        self.pages = [extract.ROOT / "README.md", *extract.ROOT.glob("docs/**/*.md")]
+
+    def test_each_stand_in_is_used(self):
+        blocks = [block for path in self.pages for block in extract.read_page(str(path.relative_to(extract.ROOT)))]
         commands = [command for block in blocks if block.language == "sh" for command in extract.commands_of(block)]
         for pattern, _, reason in stand_ins.STAND_INS:
-            self.assertTrue(any(extract.re.fullmatch(pattern, command) for command in commands), pattern)
+            self.assertTrue(any(re.fullmatch(pattern, command) for command in commands), pattern)
             self.assertTrue(reason)
+
+    def test_links_lead_to_files(self):
+        # Without anchors: Doxygen does not know those of Markdown.
+        for path in self.pages:
+            for link in re.findall(r"\]\((?!https?://)([^) ]*)\)", path.read_text(encoding="utf-8")):
+                self.assertTrue((path.parent / link).exists(), f"{path.name}: {link}")
 
 
 if __name__ == "__main__":
