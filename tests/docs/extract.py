@@ -227,7 +227,7 @@ class Run:
         (folder / "evenkeel").symlink_to(ROOT)
         (folder / "main.cpp").write_text("int main() {}\n")
         (folder / "CMakeLists.txt").write_text(PROJECT.format(block.text))
-        source = f"-DFETCHCONTENT_SOURCE_DIR_EVENKEEL='{ROOT}'"
+        source = f"-DEVENKEEL_URL='{ROOT}' -DFETCHCONTENT_SOURCE_DIR_EVENKEEL='{ROOT}'"
         self.shell(f"cmake -S '{folder}' -B '{folder}/build' {source} --no-warn-unused-cli --log-level=ERROR", block.where)
 
 

@@ -99,7 +99,7 @@ inline void fresh() {
 
 /// Says which block prints what follows.
 inline void begins(const char* block) {
-  std::cout << "begins " << block << std::endl;
+  std::cout << "\nbegins " << block << std::endl;
 }
 
 struct Block {
