@@ -16,6 +16,7 @@
 #include <torch/utils.h>
 
 #if EVENKEEL_TEST_CUDA_GRAPHS
+#include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAGraph.h>
 #endif
 
@@ -178,6 +179,26 @@ TEST_F(FusedResidualCudaTest, DrawsANewMaskInEachReplayOfAGraph) {
     EXPECT_NEAR(masks[i].eq(0).to(torch::kFloat64).mean().item<double>(), 0.5, 0.02);
     for (size_t j = 0; j < i; ++j) EXPECT_FALSE(all_close(masks[i], masks[j]));
   }
+}
+
+TEST_F(FusedResidualCudaTest, CountsElementsInMoreThan32Bits) {
+  if (at::cuda::getCurrentDeviceProperties()->totalGlobalMem < (size_t{64} << 30)) {
+    GTEST_SKIP() << "needs a GPU with 64 GiB";
+  }
+  constexpr int64_t kRows = 131100, kDim = 16384;  // 2^31 elements, and some
+  const auto x = torch::randn({kRows, kDim}, torch::dtype(torch::kBFloat16).device(torch::kCUDA))
+                     .requires_grad_();
+  const auto gain = torch::randn({kDim}, torch::kCUDA).to(torch::kBFloat16);
+  const auto norm = ResidualNorm::rms_norm({});
+  const auto y = fused_residual({x, x, gain, {}, {}}, norm);
+  const auto dx = torch::autograd::grad({y}, {x}, {x.detach()})[0];
+  const auto end = x.detach().narrow(0, kRows - 5, 5).to(torch::kFloat32).requires_grad_();
+  const auto expected =
+      test::residual_by_operators({end, end, gain.to(torch::kFloat32), {}, {}}, norm, {}).back();
+  const auto expected_dx = torch::autograd::grad({expected}, {end}, {end.detach()})[0];
+  const auto last = [&](const torch::Tensor& of) { return of.narrow(0, kRows - 5, 5); };
+  EXPECT_TRUE(all_close(last(y), expected.to(torch::kBFloat16)));
+  EXPECT_LT(test::relative_error(last(dx), expected_dx.to(torch::kFloat64)), 0x1p-7);
 }
 
 TEST_F(FusedResidualCudaTest, IsCompiledInsideACaptureToo) {

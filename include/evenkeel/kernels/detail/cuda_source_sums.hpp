@@ -43,17 +43,20 @@ extern "C" __global__ void __launch_bounds__(128) evenkeel_column_sums(const Sum
   sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < 8; ++i) sum += parts[i][lane];
+  // Which of the outputs, and where in it; a sum that only fills up a row belongs to none.
+  void* to = nullptr;
+  int type = 0, at = 0;
 #pragma unroll
   for (int i = 0; i < 5; ++i) {
-    const Out& out = args.out[i];
-    if (column < out.columns) {
-      if (out.type == 0) static_cast<float*>(out.to)[column] = sum;
-      if (out.type == 1) static_cast<u16*>(out.to)[column] = static_cast<u16>(bfloat16_of_float(sum));
-      if (out.type == 2) static_cast<u16*>(out.to)[column] = half_of_float(sum);
-      return;
+    if (column >= 0 && column < args.out[i].columns) {
+      to = args.out[i].to, type = args.out[i].type, at = column;
     }
-    column -= out.columns;
+    column -= args.out[i].columns;
   }
+  if (to == nullptr) return;
+  if (type == 0) static_cast<float*>(to)[at] = sum;
+  if (type == 1) static_cast<u16*>(to)[at] = static_cast<u16>(bfloat16_of_float(sum));
+  if (type == 2) static_cast<u16*>(to)[at] = half_of_float(sum);
 }
 #endif
 )cuda";

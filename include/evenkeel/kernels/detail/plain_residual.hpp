@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 namespace evenkeel::detail {
 
 /// x * gain in the dtype of x: a float32 gain of one dimension would promote a half x.

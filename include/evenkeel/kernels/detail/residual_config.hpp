@@ -96,17 +96,19 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
     while (tuning.threads / 2 >= loads) tuning.threads /= 2;
   } else {
     // So many elements of a row for each thread; more where a row would need too many threads.
-    const int share = wide_rows && all_float && backward ? 4 : backward || dim <= 512 ? 8 : 16;
+    int share = backward || dim <= 512 ? 8 : 16;
+    if (backward && wide_rows && all_float) share = 4;
+    if (backward && wide_rows && mixed && dim < 2048) share = 16;
     const int turns = std::max(1, share / tuning.vec);
     const int most_threads = backward ? 512 : 1024;
     tuning.threads = std::min(most_threads, ((loads + turns - 1) / turns + 31) / 32 * 32);
   }
-  const int block = backward                 ? (wide_rows && !mixed ? 256 : 512)
-                    : any_float && dim > 512 ? 64
-                                             : 256;
+  int block = any_float && dim > 512 ? 64 : 256;
+  if (backward) block = !wide_rows ? 512 : !mixed ? 256 : dim < 2048 ? 128 : 512;
   tuning.groups = std::max(1, block / tuning.threads);
   // Lets the compiler have the registers that leave so many threads on a multiprocessor.
   tuning.resident = std::max(1, 512 / (tuning.threads * tuning.groups));
+  if (backward) tuning.resident = std::min(2, tuning.resident);  // each ends with a row of sums
   const int kept = (loads + tuning.threads - 1) / tuning.threads * tuning.vec;
   tuning.keep = kept <= 16;
   tuning.launch_early = architecture >= 90;
