@@ -7,6 +7,8 @@
 
 #include <dlfcn.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <initializer_list>
 #include <string>
@@ -74,13 +76,19 @@ struct CudaDriver {
     return value;
   }
 
-  /// A thread that has not used CUDA yet, such as one of autograd's, has no context.
+  /// Makes LibTorch's context of that device this thread's: a thread that has not used CUDA yet,
+  /// such as one of autograd's, has none.
   void make_context_current(int device) const {
-    Handle context = nullptr;
-    check(cuCtxGetCurrent(&context), "cuCtxGetCurrent");
-    if (context != nullptr) return;
-    check(cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
-    check(cuCtxSetCurrent(context), "cuCtxSetCurrent");
+    static std::array<std::atomic<Handle>, 128> contexts{};
+    auto& known = contexts.at(static_cast<size_t>(device));
+    Handle context = known.load();
+    if (context == nullptr) {
+      check(cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
+      known.store(context);
+    }
+    Handle current = nullptr;
+    check(cuCtxGetCurrent(&current), "cuCtxGetCurrent");
+    if (current != context) check(cuCtxSetCurrent(context), "cuCtxSetCurrent");
   }
 
  private:

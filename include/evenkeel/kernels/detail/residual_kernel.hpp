@@ -10,6 +10,8 @@
 #include <evenkeel/kernels/detail/cuda_source_sums.hpp>
 #include <evenkeel/kernels/detail/residual_config.hpp>
 
+#include <c10/core/Device.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -64,6 +66,8 @@ class ResidualKernel {
     constexpr int kMultiprocessors = 16;
     constexpr int kMaxDynamicShared = 8;
     const int device = static_cast<int>(config.device);
+    const c10::OptionalDeviceGuard guard(
+        c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device)));
     driver.make_context_current(device);
     const CudaModule module(driver, source(), options_of(config, tuning), device);
     kernel_.function = module.function(config.backward == 0U ? "evenkeel_residual_forward"
