@@ -1,15 +1,15 @@
 # Finds LibTorch and provides the target `torch`. Used by this project's own build and by its installed package.
 #
-# Torch's own CMake package is let try first. It stops on a machine that has pip's CUDA wheel but no CUDA toolkit, or only
-# the CPU's part of that wheel; there the target is made from the wheel's own libraries:
-#   whole wheel, no toolkit   torch_cuda is linked, CUDA's headers come from the wheel: programs use the GPU
-#   CPU's part alone          torch_cpu and c10 are linked, which one line of the output says
+# Torch's own CMake package is let try first. Where it cannot work, the target is made from LibTorch's own libraries:
+#   CUDA's LibTorch, no usable toolkit   all of it is linked, CUDA's headers come from pip's packages: programs use the GPU
+#   NVIDIA's libraries missing too       torch_cpu and c10 are linked, which one line of the output says
 #
 # EVENKEEL_HIDE_CUDA_TOOLKIT=ON behaves as if the machine had no toolkit.
 
 include_guard(GLOBAL)
 
-set(EVENKEEL_TORCH_MIN_VERSION 2.4)
+set(EVENKEEL_TORCH_MIN_VERSION 2.4)  # before it the CPU has no fused Adam
+set(EVENKEEL_TORCH_CXX20_VERSION 2.13)  # from here on LibTorch's headers are C++20
 option(EVENKEEL_HIDE_CUDA_TOOLKIT "Find LibTorch as on a machine without a CUDA toolkit." OFF)
 mark_as_advanced(EVENKEEL_HIDE_CUDA_TOOLKIT)
 
@@ -19,7 +19,7 @@ function(_evenkeel_torch_dir out)
   find_path(
     EVENKEEL_TORCH_DIR TorchConfig.cmake
     HINTS ${Torch_DIR} $ENV{Torch_DIR} ${CMAKE_PREFIX_PATH} ${env_prefixes}
-    PATH_SUFFIXES Torch share/cmake/Torch lib/cmake/Torch
+    PATH_SUFFIXES Torch share/cmake/Torch lib/cmake/Torch lib/${CMAKE_LIBRARY_ARCHITECTURE}/cmake/Torch
     NO_CACHE)
   if(NOT EVENKEEL_TORCH_DIR)
     find_program(EVENKEEL_PYTHON3 NAMES python3 NO_CACHE)
@@ -36,8 +36,46 @@ function(_evenkeel_torch_dir out)
   set(${out} "${EVENKEEL_TORCH_DIR}" PARENT_SCOPE)
 endfunction()
 
-# The target `torch` from a wheel's own libraries.
-function(_evenkeel_torch_from_wheel prefix with_cuda)
+# Whether a project with the settings of this one that finds Torch's own package configures, generates and links. Tried in
+# a project of its own, since what fails there ends the whole configuration, and once for the same settings.
+function(_evenkeel_torch_package_works torch_dir out)
+  set(settings)
+  foreach(name IN ITEMS CMAKE_BUILD_TYPE CMAKE_CXX_COMPILER CMAKE_CXX_FLAGS CMAKE_CXX_STANDARD CMAKE_CUDA_ARCHITECTURES
+                        CMAKE_CUDA_COMPILER CMAKE_CUDA_STANDARD CMAKE_MAKE_PROGRAM CMAKE_PREFIX_PATH CMAKE_TOOLCHAIN_FILE
+                        CUDA_TOOLKIT_ROOT_DIR CUDAToolkit_ROOT)
+    if(DEFINED ${name})
+      string(REPLACE ";" "\\;" value "${${name}}")
+      list(APPEND settings "-D${name}=${value}")
+    endif()
+  endforeach()
+  if(NOT EVENKEEL_TORCH_TRIED STREQUAL "${torch_dir} ${settings}")
+    set(work "${CMAKE_BINARY_DIR}/CMakeFiles/evenkeel-torch")
+    file(REMOVE_RECURSE "${work}")
+    file(WRITE "${work}/CMakeLists.txt"
+         "cmake_minimum_required(VERSION 3.25)\n"
+         "project(evenkeel_torch LANGUAGES CXX)\n"
+         "find_package(Torch REQUIRED PATHS \"${torch_dir}\" NO_DEFAULT_PATH)\n"
+         "add_executable(evenkeel_torch main.cpp)\n"
+         "target_link_libraries(evenkeel_torch PRIVATE torch)\n")
+    file(WRITE "${work}/main.cpp" "int main() {}\n")
+    execute_process(COMMAND ${CMAKE_COMMAND} -S "${work}" -B "${work}/build" -G "${CMAKE_GENERATOR}" ${settings}
+                    RESULT_VARIABLE result OUTPUT_FILE "${work}/log" ERROR_FILE "${work}/log")
+    if(result EQUAL 0)
+      execute_process(COMMAND ${CMAKE_COMMAND} --build "${work}/build" RESULT_VARIABLE result
+                      OUTPUT_FILE "${work}/build.log" ERROR_FILE "${work}/build.log")
+    endif()
+    set(works FALSE)
+    if(result EQUAL 0)
+      set(works TRUE)
+    endif()
+    set(EVENKEEL_TORCH_TRIED "${torch_dir} ${settings}" CACHE INTERNAL "What Torch's own CMake package was tried with")
+    set(EVENKEEL_TORCH_WORKS "${works}" CACHE INTERNAL "Whether it works")
+  endif()
+  set(${out} "${EVENKEEL_TORCH_WORKS}" PARENT_SCOPE)
+endfunction()
+
+# The target `torch` from LibTorch's own libraries, of pip's package or of a zip archive.
+function(_evenkeel_torch_from_libraries prefix with_cuda)
   set(lib "${prefix}/lib")
   set(include "${prefix}/include" "${prefix}/include/torch/csrc/api/include")
   set(libraries "${lib}/libtorch_cpu.so" "${lib}/libc10.so")
@@ -49,13 +87,32 @@ function(_evenkeel_torch_from_wheel prefix with_cuda)
     file(GLOB nvidia_includes LIST_DIRECTORIES true "${prefix}/../nvidia/*/include")
     list(APPEND include ${nvidia_includes})
   endif()
+  find_package(Threads REQUIRED)
   add_library(torch INTERFACE IMPORTED GLOBAL)
   target_include_directories(torch SYSTEM INTERFACE ${include})
   target_link_libraries(torch INTERFACE ${libraries} Threads::Threads)
   foreach(folder IN LISTS nvidia_libs)  # where the linker finds what LibTorch itself needs
     target_link_options(torch INTERFACE "LINKER:-rpath-link,${folder}")
   endforeach()
-  target_compile_features(torch INTERFACE cxx_std_17)
+  file(STRINGS "${prefix}/share/cmake/Torch/TorchConfig.cmake" abi REGEX "-D_GLIBCXX_USE_CXX11_ABI=[01]")
+  if(abi MATCHES "_GLIBCXX_USE_CXX11_ABI=[01]")
+    target_compile_definitions(torch INTERFACE ${CMAKE_MATCH_0})
+  endif()
+endfunction()
+
+# One of NAMES in LibTorch's own folder or in those of NVIDIA's packages beside it.
+function(_evenkeel_nvidia_library prefix out)
+  file(GLOB folders LIST_DIRECTORIES true "${prefix}/../nvidia/*/lib")
+  set(found FALSE)
+  foreach(folder IN ITEMS "${prefix}/lib" LISTS folders)
+    foreach(name IN LISTS ARGN)
+      file(GLOB files "${folder}/${name}")
+      if(files)
+        set(found TRUE)
+      endif()
+    endforeach()
+  endforeach()
+  set(${out} "${found}" PARENT_SCOPE)
 endfunction()
 
 macro(evenkeel_find_torch)
@@ -73,29 +130,52 @@ macro(evenkeel_find_torch)
         "evenkeel: expected LibTorch ${EVENKEEL_TORCH_MIN_VERSION} or later, but got ${_evenkeel_torch_version} "
         "in ${_evenkeel_torch_dir}")
     endif()
-    get_filename_component(_evenkeel_torch_prefix "${_evenkeel_torch_dir}/../../.." ABSOLUTE)
+    get_filename_component(EVENKEEL_TORCH_PREFIX "${_evenkeel_torch_dir}/../../.." ABSOLUTE)
 
-    find_package(Threads REQUIRED)
-    set(_evenkeel_torch_own FALSE)
-    if(EXISTS "${_evenkeel_torch_prefix}/lib/libtorch_cuda.so")
+    set(_evenkeel_torch_own_package TRUE)
+    if(EXISTS "${EVENKEEL_TORCH_PREFIX}/lib/libtorch_cuda.so")
       find_program(_evenkeel_nvcc nvcc PATHS $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin /usr/local/cuda/bin NO_CACHE)
-      find_library(_evenkeel_cudnn NAMES libcudnn.so.9 libcudnn.so.8 cudnn
-                   PATHS "${_evenkeel_torch_prefix}/../nvidia/cudnn/lib" "${_evenkeel_torch_prefix}/lib" NO_CACHE)
-      if(NOT _evenkeel_cudnn)
-        set(_evenkeel_torch_own TRUE)
-        message(STATUS "evenkeel: LibTorch ${_evenkeel_torch_version}, its CPU's part alone: "
-                       "this is a CUDA wheel without NVIDIA's libraries")
-        _evenkeel_torch_from_wheel("${_evenkeel_torch_prefix}" FALSE)
-      elseif(NOT _evenkeel_nvcc OR EVENKEEL_HIDE_CUDA_TOOLKIT)
-        set(_evenkeel_torch_own TRUE)
-        message(STATUS "evenkeel: LibTorch ${_evenkeel_torch_version} with CUDA, from the wheel's own libraries")
-        _evenkeel_torch_from_wheel("${_evenkeel_torch_prefix}" TRUE)
+      if(NOT _evenkeel_nvcc OR EVENKEEL_HIDE_CUDA_TOOLKIT)
+        set(_evenkeel_torch_own_package FALSE)
+      else()
+        _evenkeel_torch_package_works("${_evenkeel_torch_dir}" _evenkeel_torch_own_package)
       endif()
     endif()
-    if(NOT _evenkeel_torch_own)
+    if(_evenkeel_torch_own_package)
       # GLOBAL: torch_cpu and all else that `torch` names have to be seen where evenkeel is a subdirectory.
       find_package(Torch ${EVENKEEL_TORCH_MIN_VERSION} REQUIRED GLOBAL PATHS "${_evenkeel_torch_dir}" NO_DEFAULT_PATH)
       message(STATUS "evenkeel: LibTorch ${_evenkeel_torch_version}, by its own CMake package")
+    else()
+      _evenkeel_nvidia_library("${EVENKEEL_TORCH_PREFIX}" _evenkeel_cudart "libcudart*.so*")
+      if(NOT _evenkeel_cudart)
+        message(FATAL_ERROR
+          "evenkeel: LibTorch in ${EVENKEEL_TORCH_PREFIX} cannot be loaded: expected NVIDIA's libcudart, which its CPU "
+          "part too is linked with, but found none. Reinstall it: pip install torch==${_evenkeel_torch_version}")
+      endif()
+      _evenkeel_nvidia_library("${EVENKEEL_TORCH_PREFIX}" _evenkeel_cudnn "libcudnn*.so*")
+      _evenkeel_torch_from_libraries("${EVENKEEL_TORCH_PREFIX}" "${_evenkeel_cudnn}")
+      if(_evenkeel_cudnn)
+        message(STATUS "evenkeel: LibTorch ${_evenkeel_torch_version} with CUDA, from its own libraries")
+      else()
+        message(STATUS "evenkeel: LibTorch ${_evenkeel_torch_version}, its CPU part alone: NVIDIA's libraries are missing")
+      endif()
+      set(TORCH_LIBRARIES torch)
+      set(TORCH_FOUND TRUE)
+    endif()
+    if(_evenkeel_torch_version VERSION_GREATER_EQUAL EVENKEEL_TORCH_CXX20_VERSION)
+      set_property(TARGET torch APPEND PROPERTY INTERFACE_COMPILE_FEATURES cxx_std_20)
+    endif()
+    # Most LibTorch ship fmt's headers; where this one does not, the program's own fmt serves, or the machine's.
+    if(NOT EXISTS "${EVENKEEL_TORCH_PREFIX}/include/fmt/format.h")
+      if(NOT TARGET fmt::fmt-header-only)
+        find_package(fmt QUIET GLOBAL)
+      endif()
+      if(NOT TARGET fmt::fmt-header-only)
+        message(FATAL_ERROR
+          "evenkeel: expected fmt's headers in ${EVENKEEL_TORCH_PREFIX}/include, or a fmt that find_package(fmt) finds, "
+          "but there is neither. Install it (Debian: libfmt-dev)")
+      endif()
+      set_property(TARGET torch APPEND PROPERTY INTERFACE_LINK_LIBRARIES fmt::fmt-header-only)
     endif()
   endif()
 endmacro()

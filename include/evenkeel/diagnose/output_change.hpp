@@ -60,9 +60,10 @@ OutputChange output_change(Model&& model, F&& f, const OutputChangeOptions& opti
   const bool by_gradient = options.perturbation() == Perturbation::kGradient;
   TORCH_CHECK(!by_gradient || options.loss(),
               "output_change: expected a loss for the perturbation gradient, but got none");
-  const auto weights = detail::moved_weights(module, options);
+  const auto parameters = module.named_parameters();
+  const auto weights = detail::moved_weights(module, parameters, options);
 
-  detail::RestoreGuard guard(module, weights);
+  detail::RestoreGuard guard(module, parameters.values(), weights);
   module.eval();
   const auto run = [&] {
     const torch::NoGradGuard no_grad;

@@ -28,12 +28,12 @@ struct FlatCopies {
 /// the copy that it is made for.
 inline void prefer_huge_pages(const torch::Tensor& flat) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = uintptr_t{2} << 20U;
+  constexpr size_t kPage = size_t{2} << 20U;
   if (!flat.device().is_cpu()) return;
-  const auto begin = (reinterpret_cast<uintptr_t>(flat.data_ptr()) + kPage - 1) / kPage * kPage;
-  const auto end = reinterpret_cast<uintptr_t>(flat.data_ptr()) + flat.nbytes();
+  auto* const data = static_cast<char*>(flat.data_ptr());
+  const auto skipped = (kPage - reinterpret_cast<uintptr_t>(data) % kPage) % kPage;
   // Advice only: where it is refused, the memory serves as well.
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  if (flat.nbytes() > skipped) madvise(data + skipped, flat.nbytes() - skipped, MADV_HUGEPAGE);
 #else
   static_cast<void>(flat);
 #endif

@@ -12,22 +12,26 @@
 #include <c10/util/Exception.h>
 #include <torch/autograd.h>
 #include <torch/nn/module.h>
+#include <torch/ordered_dict.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
 namespace evenkeel::detail {
 
-inline std::vector<torch::Tensor> moved_weights(const torch::nn::Module& model,
-                                                const OutputChangeOptions& options) {
+inline std::vector<torch::Tensor> moved_weights(
+    const torch::nn::Module& model,
+    const torch::OrderedDict<std::string, torch::Tensor>& parameters,
+    const OutputChangeOptions& options) {
   std::vector<torch::Tensor> weights;
   std::unordered_set<const void*> seen;  // a tied weight moves once
-  for (const auto& parameter : model.named_parameters()) {
+  for (const auto& parameter : parameters) {
     const auto& weight = parameter.value();
     const bool moves = options.moves() ? options.moves()(parameter.key(), weight)
                                        : weight.is_floating_point() && weight.dim() >= 2;

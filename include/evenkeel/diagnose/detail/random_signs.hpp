@@ -49,7 +49,7 @@ inline void add_random_signs(torch::Tensor& tensor, double magnitude, uint64_t s
             int64_t i = block * kBlock;
             const int64_t last = std::min(size, i + kBlock);
             for (; i + kByte <= last; i += kByte, bits >>= kByte) {
-              const auto& step = steps[bits & 0xFFU];
+              const auto step = steps[bits & 0xFFU];  // a copy: the compiler sees no aliasing
               for (int64_t j = 0; j < kByte; ++j) data[i + j] += step[static_cast<size_t>(j)];
             }
             const auto& step = steps[bits & 0xFFU];

@@ -42,18 +42,17 @@ class RngState {
   std::vector<std::pair<at::Generator, at::Tensor>> states_;
 };
 
-/// The CPU and every device on which the module has parameters or buffers.
-inline std::vector<c10::Device> devices_of(const torch::nn::Module& module) {
+/// The CPU and every device on which one of the tensors lies.
+inline std::vector<c10::Device> devices_of(const std::vector<torch::Tensor>& parameters,
+                                           const std::vector<torch::Tensor>& buffers) {
   std::vector<c10::Device> devices{c10::Device(c10::kCPU)};
-  const auto add = [&](const std::vector<torch::Tensor>& tensors) {
-    for (const auto& tensor : tensors) {
+  for (const auto* tensors : {&parameters, &buffers}) {
+    for (const auto& tensor : *tensors) {
       if (std::find(devices.begin(), devices.end(), tensor.device()) == devices.end()) {
         devices.push_back(tensor.device());
       }
     }
-  };
-  add(module.parameters());
-  add(module.buffers());
+  }
   return devices;
 }
 
@@ -61,18 +60,10 @@ inline std::vector<c10::Device> devices_of(const torch::nn::Module& module) {
 /// buffers, the default generators, and every module's train or eval mode.
 class RestoreGuard {
  public:
-  RestoreGuard(torch::nn::Module& model, const std::vector<torch::Tensor>& weights)
-      : rng_(devices_of(model)) {
-    const torch::NoGradGuard no_grad;
-    auto saved = model.buffers();
-    saved.insert(saved.begin(), weights.begin(), weights.end());
-    saved_ = flat_copies(saved);
-    for (const auto& group : saved_) at::_foreach_copy_(group.copies, group.tensors);
-    modes_.emplace_back(&model, model.is_training());
-    for (const auto& module : model.modules(/*include_self=*/false)) {
-      modes_.emplace_back(module.get(), module->is_training());
-    }
-  }
+  RestoreGuard(torch::nn::Module& model,
+               const std::vector<torch::Tensor>& parameters,
+               const std::vector<torch::Tensor>& weights)
+      : RestoreGuard(model, parameters, weights, model.buffers()) {}
 
   RestoreGuard(const RestoreGuard&) = delete;
   RestoreGuard& operator=(const RestoreGuard&) = delete;
@@ -95,6 +86,21 @@ class RestoreGuard {
   void restore_rng() { rng_.restore(); }
 
  private:
+  RestoreGuard(torch::nn::Module& model,
+               const std::vector<torch::Tensor>& parameters,
+               const std::vector<torch::Tensor>& weights,
+               std::vector<torch::Tensor> saved)
+      : rng_(devices_of(parameters, saved)) {
+    const torch::NoGradGuard no_grad;
+    saved.insert(saved.begin(), weights.begin(), weights.end());
+    saved_ = flat_copies(saved);
+    for (const auto& group : saved_) at::_foreach_copy_(group.copies, group.tensors);
+    modes_.emplace_back(&model, model.is_training());
+    for (const auto& module : model.modules(/*include_self=*/false)) {
+      modes_.emplace_back(module.get(), module->is_training());
+    }
+  }
+
   RngState rng_;
   std::vector<FlatCopies> saved_;
   std::vector<std::pair<torch::nn::Module*, bool>> modes_;

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""What extract.py runs in place of commands that would take long, fetch something or need the tests' own build.
+
+The first pattern that matches a whole command decides. An empty stand-in means that the command is not run here; the reason
+then names what runs it.
+"""
+
+# Text as docs/trainer.md names it, German played by French.
+TEXT = (
+    "python3 evenkeel/examples/translation/number_words.py . 100; for part in train:train valid:val test:test; do "
+    "for side in fr:de en:en; do head -n 50 ${part%:*}.${side%:*} | gzip >${part#*:}.${side#*:}.gz; done; done"
+)
+# The checkout's root, where README and manuals are read, without what was built in it.
+CHECKOUT = "find evenkeel/ -mindepth 1 -maxdepth 1 ! -name 'build*' ! -name '.*' -exec ln -s {} . ';'"
+
+# What has to be there before a page's first command.
+BEFORE = {"README.md": [CHECKOUT], "docs/contributing.md": [CHECKOUT], "docs/trainer.md": [CHECKOUT, TEXT]}
+
+SMALL = "--vocab-size 60 --embed-dim 32 --num-heads 4 --dim-feedforward 64 --batch-tokens 500"
+
+# (command, stand-in, reason)
+STAND_INS = [
+    (r"\./scripts/test.*", "", "these tests are its"),
+    (
+        r"(cmake|cmake --build|ctest) --preset (\w+)",
+        r"""grep -q '"name": "\2"' CMakePresets.json""",
+        "builds and tests everything once more",
+    ),
+    (r"sudo apt install (\S+deb)", r"test -s \1", "the test consumer_deb unpacks it and builds against it"),
+    (r"python3 -m venv \S+|source \S+/activate|pip install torch", "", "fetches LibTorch; the tests' own is found"),
+    (
+        r"\./scripts/demo",
+        "python3 evenkeel/examples/translation/number_words.py text 3000; "
+        '[ -z "$EVENKEEL_PYTHON" ] || "$EVENKEEL_PYTHON" evenkeel/scripts/lib/demo.py '
+        '--program "$(command -v evenkeel-translate)" --minutes 0.4 '
+        "--layers 2 --schemes post,tfixup --source text/train.en --target text/train.fr --output demo",
+        "takes 10 minutes and fetches text",
+    ),
+    (
+        r"cmake --build (\S+) --target evenkeel-translate",
+        r'mkdir -p \1/examples/translation && ln -s "$(command -v evenkeel-translate)" \1/examples/translation/',
+        "the tests have built it",
+    ),
+    (
+        r"(evenkeel-translate train .*)-layers 18 (.*)-layers 18 (.*)",
+        rf"\1-layers 2 \2-layers 2 \3 {SMALL} --max-steps 20 --valid-every 10 --valid-sentences 20 --device cpu",
+        "18 layers of width 512 take hours on a CPU",
+    ),
+    (
+        r"(evenkeel-translate output-change) --depths 6,18,50,100 --embed-dim 512 --dim-feedforward 2048 (.*)",
+        r"\1 --depths 2,4 --embed-dim 32 --dim-feedforward 64 \2",
+        "takes minutes on a CPU",
+    ),
+]
