@@ -21,6 +21,25 @@ set(EVENKEEL_HEADERS
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/init_report.hpp
     include/evenkeel/init/tfixup_init.hpp
+    include/evenkeel/kernels/detail/cubin_store.hpp
+    include/evenkeel/kernels/detail/cuda_driver.hpp
+    include/evenkeel/kernels/detail/cuda_module.hpp
+    include/evenkeel/kernels/detail/cuda_source_backward.hpp
+    include/evenkeel/kernels/detail/cuda_source_elements.hpp
+    include/evenkeel/kernels/detail/cuda_source_forward.hpp
+    include/evenkeel/kernels/detail/cuda_source_rows.hpp
+    include/evenkeel/kernels/detail/cuda_source_sums.hpp
+    include/evenkeel/kernels/detail/join_residual.hpp
+    include/evenkeel/kernels/detail/philox.hpp
+    include/evenkeel/kernels/detail/plain_residual.hpp
+    include/evenkeel/kernels/detail/residual_call.hpp
+    include/evenkeel/kernels/detail/residual_config.hpp
+    include/evenkeel/kernels/detail/residual_cuda.hpp
+    include/evenkeel/kernels/detail/residual_function.hpp
+    include/evenkeel/kernels/detail/residual_kernel.hpp
+    include/evenkeel/kernels/fused_residual.hpp
+    include/evenkeel/kernels/fused_residual_switch.hpp
+    include/evenkeel/kernels/residual_terms.hpp
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/decoder.hpp
@@ -33,7 +52,9 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/admin.hpp
     include/evenkeel/residual/admin_residual.hpp
     include/evenkeel/residual/detail/gains.hpp
+    include/evenkeel/residual/detail/join.hpp
     include/evenkeel/residual/detail/make_norm.hpp
+    include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
     include/evenkeel/residual/post_norm.hpp
     include/evenkeel/residual/pre_norm.hpp

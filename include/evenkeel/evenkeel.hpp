@@ -14,6 +14,9 @@
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/tfixup_init.hpp>
+#include <evenkeel/kernels/fused_residual.hpp>
+#include <evenkeel/kernels/fused_residual_switch.hpp>
+#include <evenkeel/kernels/residual_terms.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/decoder.hpp>
@@ -24,6 +27,7 @@
 #include <evenkeel/nn/transformer.hpp>
 #include <evenkeel/residual/admin.hpp>
 #include <evenkeel/residual/admin_residual.hpp>
+#include <evenkeel/residual/fused_norm.hpp>
 #include <evenkeel/residual/gain.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <evenkeel/core/omega.hpp>
+#include <evenkeel/kernels/residual_terms.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
+#include <evenkeel/residual/detail/join.hpp>
 #include <evenkeel/residual/detail/make_norm.hpp>
 
 #include <c10/util/Exception.h>
@@ -48,11 +50,11 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
  public:
   /// y, for a branch output computed elsewhere, such as attention with masks.
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
-    auto sum = residual_sum(x, f_x, plain_add_ ? torch::Tensor() : omega, {});
+    const ResidualTerms terms{x, f_x, plain_add_ ? torch::Tensor() : omega, {}, {}};
     if constexpr (kHasNorm) {
-      return norm->forward(sum);
+      return join(terms, norm);
     } else {
-      return sum;
+      return join(terms);
     }
   }
 

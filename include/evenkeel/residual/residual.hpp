@@ -2,14 +2,15 @@
 #pragma once
 
 #include <evenkeel/core/position.hpp>
+#include <evenkeel/kernels/residual_terms.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
+#include <evenkeel/residual/detail/join.hpp>
 #include <evenkeel/residual/detail/make_norm.hpp>
 #include <evenkeel/residual/scheme.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
 #include <torch/nn/cloneable.h>
-#include <torch/nn/functional/dropout.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
@@ -40,6 +41,8 @@ struct ResidualOptions {
 /// A block is written once and takes the scheme as a template argument:
 ///
 ///     x = attention_residual->around(x, [&](const auto& h) { return attention(h, mask); });
+///
+/// It is one kernel forward and one pass backward where `fused_residual()` has kernels.
 ///
 /// Shapes: x, f(x) and y are (*, embed_dim). Registered names: `omega` is the shortcut's gain,
 /// `branch_gain` the branch's, `norm` the norm; each only where the scheme has one.
@@ -81,14 +84,12 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
 
   /// y, for the branch's output `f_x` = f(branch_input(x)).
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
-    const auto dropped = options.dropout() > 0.0 && this->is_training()
-                             ? torch::dropout(f_x, options.dropout(), /*train=*/true)
-                             : f_x;
-    const auto sum = detail::residual_sum(x, dropped, omega, branch_gain);
+    const double dropout = this->is_training() ? options.dropout() : 0.0;
+    const ResidualTerms terms{x, f_x, omega, branch_gain, /*bias=*/{}, dropout};
     if constexpr (kNorm == NormPlacement::kAfterSum) {
-      return norm(sum);
+      return detail::join(terms, norm);
     } else {
-      return sum;
+      return detail::join(terms);
     }
   }
 

@@ -3,7 +3,6 @@
 
 #include <evenkeel/residual/gain.hpp>
 
-#include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -35,19 +34,6 @@ inline torch::Tensor register_gain(torch::nn::Module& module,
           torch::full({per_channel ? embed_dim : 1}, gain.value, torch::kFloat32));
   }
   return {};
-}
-
-/// x * gain in the dtype of x: a float32 gain of one dimension would promote a half x.
-inline torch::Tensor apply_gain(const torch::Tensor& x, const torch::Tensor& gain) {
-  return gain.defined() ? x * gain.to(x.scalar_type()) : x;
-}
-
-/// shortcut * x + branch * f_x; an undefined gain costs nothing.
-inline torch::Tensor residual_sum(const torch::Tensor& x,
-                                  const torch::Tensor& f_x,
-                                  const torch::Tensor& shortcut,
-                                  const torch::Tensor& branch) {
-  return apply_gain(x, shortcut) + apply_gain(f_x, branch);
 }
 
 }  // namespace evenkeel::detail

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// The fused residual beside LibTorch's operators on a GPU: y = LayerNorm(omega * x + dropout(f)).
+// Prints, for each form and shape, microseconds forward, backward and both, the share of the
+// bandwidth of a 1 GiB copy in the same run, and the ratio to the operators; then what one call
+// costs the host.
+//
+// Every case is captured in a CUDA graph that runs it once on each of several sets of inputs,
+// together larger than the L2 cache; the time is the median of its replays divided by the number of
+// sets. fused_residual.py measures torch.compile in the same way.
+#include <evenkeel/kernels/fused_residual.hpp>
+
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <fmt/format.h>
+#include <torch/autograd.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using Tensors = std::vector<torch::Tensor>;
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Microseconds of `work` on the GPU.
+template <typename F>
+double graph_time(const F& work) {
+  constexpr int kReplays = 15;
+  const auto stream = at::cuda::getCurrentCUDAStream();
+  work();
+  torch::cuda::synchronize();
+  at::cuda::CUDAGraph graph;
+  graph.capture_begin();
+  const auto keep = work();
+  graph.capture_end();
+  std::vector<double> times;
+  for (int i = 0; i < kReplays + 3; ++i) {
+    at::cuda::CUDAEvent begin(0), end(0);  // flags: with timing
+    begin.record(stream);
+    graph.replay();
+    end.record(stream);
+    end.synchronize();
+    if (i >= 3) times.push_back(1e3 * begin.elapsed_time(end));
+  }
+  return median(times);
+}
+
+// TB/s, read and written, of a copy on the device.
+double copy_bandwidth() {
+  constexpr int64_t kBytes = int64_t{1} << 30;
+  const auto from =
+      torch::randint(0, 255, {kBytes}, torch::dtype(torch::kUInt8).device(torch::kCUDA));
+  auto to = torch::empty_like(from);
+  const auto stream = at::cuda::getCurrentCUDAStream();
+  std::vector<double> times;
+  for (int i = 0; i < 15; ++i) {
+    at::cuda::CUDAEvent begin(0), end(0);
+    begin.record(stream);
+    to.copy_(from);
+    end.record(stream);
+    end.synchronize();
+    times.push_back(1e3 * begin.elapsed_time(end));
+  }
+  return 2e-6 * static_cast<double>(kBytes) / median(times);
+}
+
+struct Form {
+  const char* name;
+  torch::ScalarType x, f;
+  bool vector_gain;
+  double dropout;
+};
+
+struct Case {
+  Case(const Form& form_, int64_t rows_, int64_t dim_) : form(form_), rows(rows_), dim(dim_) {
+    const auto cuda = torch::TensorOptions().device(torch::kCUDA);
+    const auto parameter = [&](int64_t size, double mean) {
+      return (0.1 * torch::randn({size}, cuda) + mean).to(form.x);
+    };
+    omega = parameter(form.vector_gain ? dim : 1, 2.2);
+    omega.requires_grad_(form.vector_gain);  // one number is a buffer
+    weight = parameter(dim, 1.0).requires_grad_();
+    bias = parameter(dim, 0.0).requires_grad_();
+    const double bytes = backward_bytes();
+    const auto sets = std::clamp<int64_t>(static_cast<int64_t>(400e6 / bytes) + 1, 2, 16);
+    const auto data = [&](torch::ScalarType type) {
+      return torch::randn({rows, dim}, cuda).to(type);
+    };
+    for (int64_t i = 0; i < sets; ++i) {
+      x.push_back(data(form.x).requires_grad_());
+      f.push_back(data(form.f).requires_grad_());
+      dy.push_back(data(form.x));
+    }
+  }
+
+  torch::Tensor forward(size_t i) const {
+    return evenkeel::fused_residual({x[i], f[i], omega, {}, {}, form.dropout},
+                                    evenkeel::ResidualNorm::layer_norm(weight, bias));
+  }
+  Tensors backward(size_t i, const torch::Tensor& y) const {
+    Tensors inputs{x[i], f[i], weight, bias};
+    if (form.vector_gain) inputs.push_back(omega);
+    return torch::autograd::grad({y}, inputs, {dy[i]}, /*retain_graph=*/true);
+  }
+
+  // The fewest that can be moved: each activation once, and a row's mean and deviation.
+  double forward_bytes() const {
+    return count() * (2 * size(form.x) + size(form.f)) + 8.0 * rows_();
+  }
+  double backward_bytes() const {
+    return count() * (3 * size(form.x) + 2 * size(form.f)) + 8.0 * rows_();
+  }
+
+  Form form;
+  int64_t rows, dim;
+  Tensors x, f, dy;
+  torch::Tensor omega, weight, bias;
+
+ private:
+  double rows_() const { return static_cast<double>(rows); }
+  double count() const { return rows_() * static_cast<double>(dim); }
+  static double size(torch::ScalarType type) { return type == torch::kFloat32 ? 4.0 : 2.0; }
+};
+
+struct Times {
+  double forward, backward, both;
+};
+
+Times times_of(const Case& of, bool fused) {
+  const evenkeel::FusedResidualGuard guard(fused);
+  const size_t sets = of.x.size();
+  const auto on_all = [&](const auto& work) {
+    const auto of_all = [&] {
+      std::vector<Tensors> kept;
+      for (size_t i = 0; i < sets; ++i) kept.push_back(work(i));
+      return kept;
+    };
+    return graph_time(of_all) / static_cast<double>(sets);
+  };
+  Times times{};
+  times.forward = on_all([&](size_t i) { return Tensors{of.forward(i)}; });
+  Tensors ys;
+  for (size_t i = 0; i < sets; ++i) ys.push_back(of.forward(i));
+  torch::cuda::synchronize();
+  times.backward = on_all([&](size_t i) { return of.backward(i, ys[i]); });
+  times.both = on_all([&](size_t i) {
+    const auto y = of.forward(i);
+    return of.backward(i, y);
+  });
+  return times;
+}
+
+// Microseconds of the host for one call, the GPU left to itself.
+template <typename F>
+double host_time(const F& work) {
+  constexpr int kCalls = 100;
+  std::vector<double> times;
+  for (int repeat = 0; repeat < 25; ++repeat) {
+    torch::cuda::synchronize();
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kCalls; ++i) work();
+    const std::chrono::duration<double, std::micro> taken =
+        std::chrono::steady_clock::now() - begin;
+    if (repeat >= 5) times.push_back(taken.count() / kCalls);
+  }
+  return median(times);
+}
+
+void print_host_cost() {
+  const Case small({"", torch::kBFloat16, torch::kBFloat16, true, 0.0}, 64, 512);
+  fmt::print("\nhost, microseconds a call | operators | fused | ratio\n");
+  const auto print = [&](const char* what, const auto& work) {
+    double times[2];
+    for (const bool fused : {false, true}) {
+      const evenkeel::FusedResidualGuard guard(fused);
+      times[fused ? 1 : 0] = host_time(work);
+    }
+    fmt::print("{} | {:.1f} | {:.1f} | {:.2f}\n", what, times[0], times[1], times[1] / times[0]);
+  };
+  print("forward", [&] { small.forward(0); });
+  print("forward, no gradient", [&] {
+    const torch::NoGradGuard no_grad;
+    small.forward(0);
+  });
+  print("forward and backward", [&] { small.backward(0, small.forward(0)); });
+}
+
+}  // namespace
+
+int main() {
+  if (!torch::cuda::is_available()) {
+    fmt::print("fused_residual: no GPU\n");
+    return 1;
+  }
+  // A backward runs on the stream of its forward, and a capture may not meet the default stream.
+  const c10::cuda::CUDAStreamGuard guard(at::cuda::getStreamFromPool());
+  const double bandwidth = copy_bandwidth();
+  fmt::print("copy of 1 GiB on the device: {:.2f} TB/s\n", bandwidth);
+  const std::vector<Form> forms{
+      {"bfloat16", torch::kBFloat16, torch::kBFloat16, true, 0.0},
+      {"bfloat16, dropout", torch::kBFloat16, torch::kBFloat16, true, 0.1},
+      {"bfloat16, scalar omega", torch::kBFloat16, torch::kBFloat16, false, 0.0},
+      {"half", torch::kHalf, torch::kHalf, true, 0.0},
+      {"float32", torch::kFloat32, torch::kFloat32, true, 0.0},
+      {"float32, dropout", torch::kFloat32, torch::kFloat32, true, 0.1},
+      {"float32 x, bfloat16 f", torch::kFloat32, torch::kBFloat16, true, 0.0}};
+  const std::vector<std::pair<int64_t, int64_t>> shapes{{4096, 512},
+                                                        {16384, 512},
+                                                        {8192, 1024},
+                                                        {32768, 1024},
+                                                        {4096, 4096}};
+  for (const auto& form : forms) {
+    fmt::print("\n{}: us (share of the copy's bandwidth)\n", form.name);
+    fmt::print(
+        "rows x dim | MB fwd / bwd | fused fwd | fused bwd | both | operators fwd | bwd | both | "
+        "ratio\n");
+    for (const auto& [rows, dim] : shapes) {
+      const Case one(form, rows, dim);
+      const auto fused = times_of(one, true);
+      const auto plain = times_of(one, false);
+      const auto share = [&](double bytes, double time) { return 1e-4 * bytes / time / bandwidth; };
+      fmt::print(
+          "{}x{} | {:.1f} / {:.1f} | {:.2f} ({:.0f}%) | {:.2f} ({:.0f}%) | {:.1f} | {:.1f} | "
+          "{:.1f} | {:.1f} | {:.2f}\n",
+          rows,
+          dim,
+          1e-6 * one.forward_bytes(),
+          1e-6 * one.backward_bytes(),
+          fused.forward,
+          share(one.forward_bytes(), fused.forward),
+          fused.backward,
+          share(one.backward_bytes(), fused.backward),
+          fused.both,
+          plain.forward,
+          plain.backward,
+          plain.both,
+          plain.both / fused.both);
+    }
+  }
+  print_host_cost();
+}

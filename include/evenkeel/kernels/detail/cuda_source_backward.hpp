@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+namespace evenkeel::detail {
+
+/// Fourth part of the kernels' source: the backward kernel.
+/// HAS_DY, HAS_DSUM: gradients that come in; DX, DF, DW, DBETA, DA, DB, DC: those that are wanted.
+inline constexpr const char* kBackwardSource = R"cuda(
+struct BackwardArgs {
+  Joined in;
+  const void *dy, *dsum;
+  const float2* stats;
+  void *dx, *df;
+  float* partial;  // for each block a row: columns of w, beta, a, b, c as wanted, then lone numbers
+};
+
+#if BACKWARD
+constexpr bool kColumnsA = DA && GAIN_A == 2, kColumnsB = DB && GAIN_B == 2;
+constexpr bool kNumberA = DA && GAIN_A == 1, kNumberB = DB && GAIN_B == 1;
+constexpr int kSums = DW + DBETA + kColumnsA + kColumnsB + DC;
+constexpr int kPartialRow = (kSums * D + kNumberA + kNumberB + 3) / 4 * 4;
+
+// A thread's part of a sum over rows, for its columns.
+template <bool kUsed>
+struct Sums {
+  float sums[kVectors][VEC];
+  INLINE void clear() {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+      for (int i = 0; i < VEC; ++i) sums[v][i] = 0.0f;
+    }
+  }
+  INLINE void add(int v, int i, float value) {
+    if constexpr (kUsed) sums[v][i] += value;
+  }
+  INLINE void add(int v, int i, float p, float q) {
+    if constexpr (kUsed) sums[v][i] = fmaf(p, q, sums[v][i]);
+  }
+  // The block's part, written to `to`, which then points behind it.
+  INLINE void write(float*& to, int group, int t) const {
+    if constexpr (kUsed) {
+      float* shared = reinterpret_cast<float*>(shared_memory);
+      float* mine = GROUPS > 1 ? shared + group * D : to;
+      if constexpr (GROUPS > 1) __syncthreads();
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        const int column = (v * TPR + t) * VEC;
+        if (kRagged && column >= D) continue;
+        if constexpr (VEC >= 4) {
+#pragma unroll
+          for (int i = 0; i < VEC; i += 4) {
+            *reinterpret_cast<float4*>(mine + column + i) =
+                make_float4(sums[v][i], sums[v][i + 1], sums[v][i + 2], sums[v][i + 3]);
+          }
+        } else {
+#pragma unroll
+          for (int i = 0; i < VEC; ++i) mine[column + i] = sums[v][i];
+        }
+      }
+      if constexpr (GROUPS > 1) {
+        __syncthreads();
+        for (int column = threadIdx.x; column < D; column += kThreads) {
+          float sum = 0.0f;
+#pragma unroll
+          for (int g = 0; g < GROUPS; ++g) sum += shared[g * D + column];
+          to[column] = sum;
+        }
+      }
+      to += D;
+    }
+  }
+};
+
+// The block's sum of a number of each thread's; thread 0 writes it.
+INLINE void write_number(float value, float*& to) {
+  __shared__ float warps[32];
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0.0f;
+    for (int i = 0; i < kThreads / 32; ++i) sum += warps[i];
+    *to = sum;
+  }
+  ++to;
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
+    evenkeel_residual_backward(const BackwardArgs args) {
+  using RowsX = Rows<T_X, 0>;
+  using RowsF = Rows<T_F, RowsX::kEnd>;
+  using RowsY = Rows<T_Y, RowsF::kEnd>;
+  using RowsSum = Rows<T_SUM, HAS_DY ? RowsY::kEnd : RowsF::kEnd>;
+  constexpr int kStage = HAS_DSUM ? RowsSum::kEnd : HAS_DY ? RowsY::kEnd : RowsF::kEnd;
+  __shared__ float2 scratch[2][GROUPS * kWarps];
+  const Joined& in = args.in;
+  const int group = threadIdx.x / TPR, t = threadIdx.x % TPR;
+  const i64 step = static_cast<i64>(gridDim.x) * GROUPS;
+  i64 first = static_cast<i64>(blockIdx.x) * GROUPS;
+  u8* ring = reinterpret_cast<u8*>(shared_memory);
+  int turn = 0, stage = 0;
+  wait_for_predecessor();
+
+  const auto fetch = [&](u8* to, i64 row) {
+    RowsX::fetch(to, in.x, row, t);
+    RowsF::fetch(to, in.f, row, t);
+    if (HAS_DY) RowsY::fetch(to, args.dy, row, t);
+    if (HAS_DSUM) RowsSum::fetch(to, args.dsum, row, t);
+  };
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; ++s) {
+    const i64 row = first + group + s * step;
+    if (row < in.rows) fetch(ring + s * kStage, row);
+    end_of_fetch();
+  }
+  constexpr bool kNorm = NORM != 0 && HAS_DY;
+  float2 next_stats = make_float2(0.0f, 0.0f);
+  if (kNorm && first + group < in.rows) next_stats = args.stats[first + group];
+  Columns<T_A, GAIN_A == 2> a;
+  Columns<T_B, GAIN_B == 2> b;
+  Columns<T_C, HAS_BIAS> c;
+  Columns<T_W, HAS_W && kNorm> w;
+  const float one_a = GAIN_A == 1 ? one_number<T_A>(in.a) : 1.0f;
+  const float one_b = GAIN_B == 1 ? one_number<T_B>(in.b) : 1.0f;
+  a.read_if(KEEP, in.a, t), b.read_if(KEEP, in.b, t), c.read_if(KEEP, in.c, t);
+  w.read_if(KEEP, in.w, t);
+  const u64 seed = DROP ? in.random[0] : 0, offset = DROP ? in.random[1] : 0;
+  Sums<DW> dw;
+  Sums<DBETA> dbeta;
+  Sums<kColumnsA> da;
+  Sums<kColumnsB> db;
+  Sums<DC> dc;
+  dw.clear(), dbeta.clear(), da.clear(), db.clear(), dc.clear();
+  float number_a = 0.0f, number_b = 0.0f;
+
+  for (; first < in.rows; first += step) {
+    const i64 row = first + group;
+    const bool here = row < in.rows;
+    Pack<T_X> x[kVectors];
+    Pack<T_F> f[kVectors];
+    Pack<T_Y> dy[kVectors];
+    Pack<T_SUM> dsum[kVectors];
+#if STAGES > 1
+    const i64 ahead = row + (STAGES - 1) * step;
+    if (ahead < in.rows) fetch(ring + (stage == 0 ? STAGES - 1 : stage - 1) * kStage, ahead);
+    end_of_fetch();
+    wait_for_oldest_fetch();
+#endif
+    if (STAGES > 1 || here) {
+      u8* at = ring + stage * kStage;
+      RowsX::take(x, at, in.x, row, t);
+      RowsF::take(f, at, in.f, row, t);
+      if (HAS_DY) RowsY::take(dy, at, args.dy, row, t);
+      if (HAS_DSUM) RowsSum::take(dsum, at, args.dsum, row, t);
+    }
+    stage = stage + 1 == STAGES ? 0 : stage + 1;
+    a.read_if(!KEEP, in.a, t), b.read_if(!KEEP, in.b, t), c.read_if(!KEEP, in.c, t);
+    w.read_if(!KEEP, in.w, t);
+    const float mean = next_stats.x, scale = next_stats.y;
+    if (kNorm && row + step < in.rows) next_stats = args.stats[row + step];
+
+    // normed = (s - mean) * scale, h = gradient of normed; ds = scale * (h - p / D - normed * q / D)
+    float normed[kVectors][VEC], h[kVectors][VEC], p = 0.0f, q = 0.0f;
+    u32 kept[kVectors];
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int column = (v * TPR + t) * VEC;
+      float xs[VEC], fs[VEC], as[VEC], bs[VEC], cs[VEC], ws[VEC], dys[VEC];
+      kept[v] = DROP ? kept_columns(seed, offset, row, column, in.threshold) : 0;
+      if (kNorm) {
+        x[v].get(xs), f[v].get(fs), dy[v].get(dys);
+        a.get(v, as, one_a), b.get(v, bs, one_b), c.get(v, cs, 0.0f), w.get(v, ws, 1.0f);
+#pragma unroll
+        for (int i = 0; i < VEC; ++i) {
+          const float s =
+              joined(xs[i], dropped_of(fs[i], cs[i], kept[v], i, in.scale), as[i], bs[i]);
+          normed[v][i] = (NORM == 1 ? s - mean : s) * scale;
+          h[v][i] = dys[i] * ws[i];
+          if (kRagged && column >= D) normed[v][i] = h[v][i] = 0.0f;
+          p += h[v][i], q = fmaf(h[v][i], normed[v][i], q);
+          if (here && !(kRagged && column >= D)) {
+            dw.add(v, i, dys[i], normed[v][i]), dbeta.add(v, i, dys[i]);
+          }
+        }
+      }
+    }
+    if (kNorm) {
+      sum_over_row(p, q, scratch[turn], group, t);
+      turn ^= 1;
+    }
+    p = NORM == 1 ? p * (1.0f / D) : 0.0f, q *= 1.0f / D;
+    if (!here) continue;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int column = (v * TPR + t) * VEC;
+      if (kRagged && column >= D) continue;
+      float xs[VEC], fs[VEC], as[VEC], bs[VEC], cs[VEC], dsums[VEC], dxs[VEC], dfs[VEC];
+      x[v].get(xs), f[v].get(fs);
+      a.get(v, as, one_a), b.get(v, bs, one_b), c.get(v, cs, 0.0f);
+      if (HAS_DSUM) dsum[v].get(dsums);
+#pragma unroll
+      for (int i = 0; i < VEC; ++i) {
+        float ds = kNorm ? scale * (h[v][i] - fmaf(normed[v][i], q, p)) : 0.0f;
+        if (HAS_DSUM) ds += dsums[i];
+        const float dropped = dropped_of(fs[i], cs[i], kept[v], i, in.scale);
+        const float ddropped = GAIN_B ? ds * bs[i] : ds;
+        dxs[i] = GAIN_A ? ds * as[i] : ds;
+        dfs[i] = dropped_of(ddropped, 0.0f, kept[v], i, in.scale);
+        da.add(v, i, ds, xs[i]), db.add(v, i, ds, dropped), dc.add(v, i, dfs[i]);
+        if (kNumberA) number_a = fmaf(ds, xs[i], number_a);
+        if (kNumberB) number_b = fmaf(ds, dropped, number_b);
+      }
+      if (DX) {
+        Pack<T_X> out;
+        out.set(dxs);
+        out.store(args.dx, row * D + column);
+      }
+      if (DF) {
+        Pack<T_F> out;
+        out.set(dfs);
+        out.store(args.df, row * D + column);
+      }
+    }
+  }
+
+  float* to = args.partial + static_cast<i64>(blockIdx.x) * kPartialRow;
+#if STAGES > 1
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+  dw.write(to, group, t), dbeta.write(to, group, t);
+  da.write(to, group, t), db.write(to, group, t), dc.write(to, group, t);
+  if (kNumberA) write_number(number_a, to);
+  if (kNumberB) write_number(number_b, to);
+}
+#endif
+)cuda";
+
+}  // namespace evenkeel::detail

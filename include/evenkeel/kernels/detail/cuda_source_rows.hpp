@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+namespace evenkeel::detail {
+
+/// Second part of the kernels' source: rows on their way, parameters, sums over a row, and the
+/// dropout mask.
+inline constexpr const char* kRowsSource = R"cuda(
+extern __shared__ uint4 shared_memory[];
+
+// One tensor's rows on their way: each thread copies what it will read itself, STAGES - 1 rows ahead,
+// so no barrier is needed. With one stage, rows are read when they are wanted. kOffset: bytes of a
+// stage that belong to other tensors.
+template <int kType, int kOffset>
+struct Rows {
+  static constexpr int kSize = VEC * kBytes<kType>;
+  static constexpr int kEnd = kOffset + (STAGES > 1 ? kVectors * kThreads * kSize : 0);
+
+  INLINE static u8* place(u8* stage, int v) {
+    return stage + kOffset + (v * kThreads + static_cast<int>(threadIdx.x)) * kSize;
+  }
+
+  INLINE static void fetch(u8* stage, const void* base, i64 row, int t) {
+#if STAGES > 1
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int column = (v * TPR + t) * VEC;
+      if (kRagged && column >= D) continue;
+      const u8* from = static_cast<const u8*>(base) + (row * D + column) * kBytes<kType>;
+      const u32 to = static_cast<u32>(__cvta_generic_to_shared(place(stage, v)));
+      if constexpr (kSize == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+      } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(kSize)
+                     : "memory");
+      }
+    }
+#endif
+  }
+
+  INLINE static void take(Pack<kType> (&packs)[kVectors], u8* stage, const void* base, i64 row, int t) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int column = (v * TPR + t) * VEC;
+      if (kRagged && column >= D) {
+        for (int i = 0; i < Pack<kType>::kWords; ++i) packs[v].words[i] = 0;
+        continue;
+      }
+#if STAGES > 1
+      const u8* from = place(stage, v);
+      if constexpr (kSize == 16) {
+        const uint4 w = *reinterpret_cast<const uint4*>(from);
+        packs[v].words[0] = w.x, packs[v].words[1] = w.y;
+        packs[v].words[2] = w.z, packs[v].words[3] = w.w;
+      } else {
+        for (int i = 0; i < Pack<kType>::kWords; ++i) {
+          packs[v].words[i] = reinterpret_cast<const u32*>(from)[i];
+        }
+      }
+#else
+      packs[v].template load<true>(base, row * D + column);
+#endif
+    }
+  }
+};
+
+INLINE void end_of_fetch() {
+#if STAGES > 1
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+INLINE void wait_for_oldest_fetch() {
+#if STAGES > 1
+  asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1) : "memory");
+#endif
+}
+
+// Parameters of a thread's columns.
+template <int kType, bool kUsed>
+struct Columns {
+  Pack<kType> packs[kVectors];
+
+  INLINE void read(const void* base, int t) {
+    if constexpr (kUsed) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        const int column = (v * TPR + t) * VEC;
+        if (!kRagged || column < D) packs[v].template load<false>(base, column);
+      }
+    }
+  }
+  // Before a loop where parameters are kept, inside it where they are not.
+  INLINE void read_if(bool now, const void* base, int t) {
+    if (now) read(base, t);
+  }
+  INLINE void get(int v, float (&values)[VEC], float otherwise) const {
+    if constexpr (kUsed) {
+      packs[v].get(values);
+    } else {
+#pragma unroll
+      for (int i = 0; i < VEC; ++i) values[i] = otherwise;
+    }
+  }
+};
+
+template <int kType>
+INLINE float one_number(const void* base) {
+  if (kType == 0) return *static_cast<const float*>(base);
+  float low, high;
+  unpack_two<kType>(*static_cast<const u16*>(base), low, high);
+  return low;
+}
+
+// Sums of two numbers over the threads of each row. Successive calls take turns with two `scratch`.
+INLINE void sum_over_row(float& p, float& q, float2* scratch, int group, int t) {
+#pragma unroll
+  for (int lanes = 1; lanes < kLanes; lanes <<= 1) {
+    p += __shfl_xor_sync(~0u, p, lanes);
+    q += __shfl_xor_sync(~0u, q, lanes);
+  }
+  if constexpr (kWarps > 1) {
+    if (t % 32 == 0) scratch[group * kWarps + t / 32] = make_float2(p, q);
+    __syncthreads();
+    p = q = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) {
+      const float2 other = scratch[group * kWarps + i];
+      p += other.x, q += other.y;
+    }
+  }
+}
+
+// Mean and sum of squared distances from it, of a row whose threads hold equally many numbers each:
+// pairs of equal parts are put together (Chan, Golub and LeVeque), so nothing cancels.
+INLINE void moments_over_row(float& mean, float& squares, float2* scratch, int group, int t) {
+  constexpr float kMine = kVectors * VEC;
+#pragma unroll
+  for (int lanes = 1; lanes < kLanes; lanes <<= 1) {
+    const float distance = __shfl_xor_sync(~0u, mean, lanes) - mean;
+    squares += __shfl_xor_sync(~0u, squares, lanes) + distance * distance * (0.5f * kMine * lanes);
+    mean = fmaf(0.5f, distance, mean);
+  }
+  if constexpr (kWarps > 1) {
+    if (t % 32 == 0) scratch[group * kWarps + t / 32] = make_float2(mean, squares);
+    __syncthreads();
+    float all = 0.0f, within = 0.0f, between = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) all += scratch[group * kWarps + i].x;
+    all *= 1.0f / kWarps;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) {
+      const float2 other = scratch[group * kWarps + i];
+      within += other.y;
+      between = fmaf(other.x - all, other.x - all, between);
+    }
+    mean = all, squares = fmaf(32.0f * kMine, between, within);
+  }
+}
+
+// Philox 4x32 with the 7 rounds that pass BigCrush: 16 bits for each of 8 columns of a row, whatever
+// thread asks for them, so that every kernel sees the same mask.
+INLINE uint4 philox(u64 seed, u64 offset, i64 row, int eight_columns) {
+  u32 key0 = static_cast<u32>(seed), key1 = static_cast<u32>(seed >> 32);
+  uint4 c = make_uint4(static_cast<u32>(row),
+                       static_cast<u32>(eight_columns) | (static_cast<u32>(row >> 32) << 12),
+                       static_cast<u32>(offset), static_cast<u32>(offset >> 32));
+#pragma unroll
+  for (int i = 0; i < 7; ++i) {
+    const u64 p = static_cast<u64>(0xD2511F53u) * c.x, q = static_cast<u64>(0xCD9E8D57u) * c.z;
+    c = make_uint4(static_cast<u32>(q >> 32) ^ c.y ^ key0, static_cast<u32>(q),
+                   static_cast<u32>(p >> 32) ^ c.w ^ key1, static_cast<u32>(p));
+    key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+  }
+  return c;
+}
+
+// Bit i: column + i is kept.
+INLINE u32 kept_columns(u64 seed, u64 offset, i64 row, int column, u32 threshold) {
+  const uint4 random = philox(seed, offset, row, column >> 3);
+  u32 kept = 0;
+#pragma unroll
+  for (int i = 0; i < VEC; ++i) {
+    const int at = (VEC < 8 ? column & 7 & -VEC : 0) + i;
+    const u32 low = at & 2 ? random.y : random.x, high = at & 2 ? random.w : random.z;
+    const u32 word = at & 4 ? high : low;
+    kept |= (((word >> (16 * (at & 1))) & 0xffffu) >= threshold ? 1u : 0u) << i;
+  }
+  return kept;
+}
+)cuda";
+
+}  // namespace evenkeel::detail

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/kernels/detail/cuda_driver.hpp>
+#include <evenkeel/kernels/detail/cuda_module.hpp>
+#include <evenkeel/kernels/detail/cuda_source_backward.hpp>
+#include <evenkeel/kernels/detail/cuda_source_elements.hpp>
+#include <evenkeel/kernels/detail/cuda_source_forward.hpp>
+#include <evenkeel/kernels/detail/cuda_source_rows.hpp>
+#include <evenkeel/kernels/detail/cuda_source_sums.hpp>
+#include <evenkeel/kernels/detail/residual_config.hpp>
+
+#include <c10/core/Device.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+namespace evenkeel::detail {
+
+/// The kernels' arguments; the source declares them too, field by field.
+struct JoinedArgs {
+  const void *x, *f, *w, *beta, *a, *b, *c;
+  int64_t rows;
+  uint64_t seed, offset, offset_in_graph;
+  void* random;
+  uint32_t captured, threshold;
+  float scale, eps;
+};
+
+struct ForwardArgs {
+  JoinedArgs in;
+  void *y, *sum, *stats;
+};
+
+struct BackwardArgs {
+  JoinedArgs in;
+  const void *dy, *dsum, *stats;
+  void *dx, *df, *partial;
+};
+
+struct SumsArgs {
+  struct Out {
+    void* to;
+    int32_t columns, type;
+  };
+  const void* partial;
+  std::array<Out, 5> out;
+  int32_t rows, columns;
+};
+
+/// A kernel compiled for one configuration and one device, ready to be launched.
+class ResidualKernel {
+ public:
+  ResidualKernel(const CudaDriver& driver,
+                 const ResidualConfig& config,
+                 const ResidualTuning& tuning)
+      : driver_(driver), rows_a_block_(tuning.groups) {
+    constexpr int kMultiprocessors = 16;
+    constexpr int kMaxDynamicShared = 8;
+    const int device = static_cast<int>(config.device);
+    const c10::OptionalDeviceGuard guard(
+        c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device)));
+    driver.make_context_current(device);
+    const CudaModule module(driver, source(), options_of(config, tuning), device);
+    kernel_.function = module.function(config.backward == 0U ? "evenkeel_residual_forward"
+                                                             : "evenkeel_residual_backward");
+    kernel_.threads = static_cast<unsigned>(tuning.threads * tuning.groups);
+    kernel_.shared_bytes = static_cast<unsigned>(shared_bytes(config, tuning));
+    kernel_.launch_early = tuning.launch_early;
+    if (kernel_.shared_bytes > 0) {
+      driver.check(driver.cuFuncSetAttribute(kernel_.function,
+                                             kMaxDynamicShared,
+                                             static_cast<int>(kernel_.shared_bytes)),
+                   "cuFuncSetAttribute");
+    }
+    int resident = 0;
+    driver.check(
+        driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(&resident,
+                                                           kernel_.function,
+                                                           static_cast<int>(kernel_.threads),
+                                                           kernel_.shared_bytes),
+        "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+    TORCH_CHECK(resident > 0, "evenkeel: a multiprocessor holds no block of the kernel");
+    if (config.backward != 0U) resident = std::min(resident, tuning.resident);
+    most_blocks_ = tuning.grid == 0
+                       ? 0x7fffffff
+                       : int64_t{resident} * driver.attribute(kMultiprocessors, device);
+    if (config.backward != 0U) {
+      sums_.function = module.function("evenkeel_column_sums");
+      sums_.threads = 128;
+      sums_.launch_early = tuning.launch_early;
+    }
+  }
+
+  /// Blocks for so many rows; each writes a row of partial sums.
+  int64_t blocks(int64_t rows) const {
+    return std::min((rows + rows_a_block_ - 1) / rows_a_block_, most_blocks_);
+  }
+
+  template <typename Args>
+  void launch(CudaDriver::Handle stream, Args& args) const {
+    kernel_.launch(driver_, static_cast<unsigned>(blocks(args.in.rows)), stream, args);
+  }
+
+  void launch_sums(CudaDriver::Handle stream, SumsArgs& args) const {
+    sums_.launch(driver_, static_cast<unsigned>((args.columns + 15) / 16), stream, args);
+  }
+
+  const CudaDriver& driver() const { return driver_; }
+
+  static const std::string& source() {
+    static const std::string whole =
+        std::string(kElementsSource) + kRowsSource + kForwardSource + kBackwardSource + kSumsSource;
+    return whole;
+  }
+
+  /// The kernel for that configuration, compiled when it is first asked for; null, after one
+  /// warning, where it cannot be had.
+  static const ResidualKernel* find(const ResidualConfig& config) {
+    thread_local std::unordered_map<uint64_t, const ResidualKernel*> known;  // needs no lock
+    const auto key = config.key();
+    const auto at = known.find(key);
+    if (at != known.end()) return at->second;
+    return known.emplace(key, find_or_make(config)).first->second;
+  }
+
+ private:
+  static const ResidualKernel* find_or_make(const ResidualConfig& config) {
+    struct Entry {
+      std::once_flag once;
+      std::unique_ptr<const ResidualKernel> kernel;
+    };
+    static std::mutex mutex;
+    static std::unordered_map<uint64_t, std::shared_ptr<Entry>>& entries =
+        *new std::unordered_map<uint64_t, std::shared_ptr<Entry>>;  // outlives other threads
+    std::shared_ptr<Entry> entry;
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      auto& shared = entries[config.key()];
+      if (shared == nullptr) shared = std::make_shared<Entry>();
+      entry = shared;
+    }
+    std::call_once(entry->once, [&] { entry->kernel = make(config); });
+    return entry->kernel.get();
+  }
+
+  static std::unique_ptr<const ResidualKernel> make(const ResidualConfig& config) {
+    constexpr int kMajor = 75;
+    constexpr int kMinor = 76;
+    const auto* driver = CudaDriver::get();
+    if (driver == nullptr) return nullptr;
+    try {
+      const int device = static_cast<int>(config.device);
+      const int architecture =
+          10 * driver->attribute(kMajor, device) + driver->attribute(kMinor, device);
+      TORCH_CHECK(architecture >= 70,
+                  "evenkeel: expected sm_70 or newer, but got sm_",
+                  architecture);
+      auto tuning = tuning_for(config, architecture);
+      if (driver->cuLaunchKernelEx == nullptr) tuning.launch_early = false;
+      return std::make_unique<const ResidualKernel>(*driver, config, tuning);
+    } catch (const std::exception& error) {
+      TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ", error.what());
+      return nullptr;
+    }
+  }
+
+  const CudaDriver& driver_;
+  CudaKernel kernel_;
+  CudaKernel sums_;
+  int64_t rows_a_block_;
+  int64_t most_blocks_ = 1;
+};
+
+}  // namespace evenkeel::detail
