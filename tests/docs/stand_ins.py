@@ -29,6 +29,13 @@ STAND_INS = [
     (r"sudo apt install (\S+deb)", r"test -s \1", "the test consumer_deb unpacks it and builds against it"),
     (r"python3 -m venv \S+|source \S+/activate|pip install torch", "", "fetches LibTorch; the tests' own is found"),
     (
+        r"cmake .*-DEVENKEEL_BUILD_BENCHMARKS=ON && cmake --build build --target (\w+)",
+        r"grep -q 'add_executable(\1 ' evenkeel/benchmarks/CMakeLists.txt",
+        "compiles for a minute what only a GPU runs",
+    ),
+    (r"build/benchmarks/(\w+)", r"test -s evenkeel/benchmarks/\1.cpp", "needs a GPU"),
+    (r"python3 (benchmarks/\w+\.py)", r"python3 -m py_compile evenkeel/\1", "needs a GPU"),
+    (
         r"\./scripts/demo",
         "python3 evenkeel/examples/translation/number_words.py text 3000; "
         '[ -z "$EVENKEEL_PYTHON" ] || "$EVENKEEL_PYTHON" evenkeel/scripts/lib/demo.py '

@@ -29,8 +29,8 @@ inline std::ostream& operator<<(std::ostream& stream, NormKind kind) {
 /// weight and bias have shape (embed_dim); where undefined, they are 1 and 0.
 struct ResidualNorm {
   NormKind kind = NormKind::kNone;
-  at::Tensor weight;
-  at::Tensor bias;
+  at::Tensor weight = {};
+  at::Tensor bias = {};
   double eps = 1e-5;
 
   static ResidualNorm layer_norm(at::Tensor weight, at::Tensor bias, double eps = 1e-5) {
@@ -45,12 +45,12 @@ struct ResidualNorm {
 /// Shapes: x and f_x are (*, embed_dim); the gains are (1) or (embed_dim), the bias is (embed_dim);
 /// where one is undefined, the gain is 1, or the bias 0.
 struct ResidualTerms {
-  at::Tensor x;          ///< What the shortcut carries.
-  at::Tensor f_x;        ///< The branch's output.
-  at::Tensor shortcut;   ///< Gain of x.
-  at::Tensor branch;     ///< Gain of f_x.
-  at::Tensor bias;       ///< Added to f_x, such as the last Linear's own.
-  double dropout = 0.0;  ///< Probability with which an element of f_x + bias becomes 0.
+  at::Tensor x;              ///< What the shortcut carries.
+  at::Tensor f_x;            ///< The branch's output.
+  at::Tensor shortcut = {};  ///< Gain of x.
+  at::Tensor branch = {};    ///< Gain of f_x.
+  at::Tensor bias = {};      ///< Added to f_x, such as the last Linear's own.
+  double dropout = 0.0;      ///< Probability with which an element of f_x + bias becomes 0.
 };
 
 }  // namespace evenkeel
