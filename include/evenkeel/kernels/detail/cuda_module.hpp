@@ -21,6 +21,7 @@ inline std::vector<char> compile_cubin(const CudaDriver& driver,
   options.push_back("--gpu-architecture=sm_" + std::to_string(architecture));
   options.emplace_back("--std=c++17");
   std::vector<const char*> arguments;
+  arguments.reserve(options.size());
   for (const auto& option : options) arguments.push_back(option.c_str());
   CudaDriver::Handle program = nullptr;
   const int made = driver.nvrtcCreateProgram(&program,

@@ -103,7 +103,7 @@ inline ResidualConfig config_of(const ResidualCall& call) {
   config.has_bias = call.c.defined();
   config.drop = call.settings.drops();
   config.has_sum = call.settings.has_sum();
-  config.device = static_cast<uint64_t>(call.x.get_device());
+  config.device = static_cast<uint8_t>(call.x.get_device());
   return config;
 }
 

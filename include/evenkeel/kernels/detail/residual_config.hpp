@@ -116,7 +116,7 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
   tuning.stages = !async ? 1 : backward && !mixed ? 3 : 2;
   // What autocast makes of a residual goes best in one pass.
   if (!backward && mixed && dim > 512) tuning.stages = 1;
-  constexpr int64_t kMostShared = 96 * 1024;
+  constexpr int64_t kMostShared = int64_t{96} * 1024;
   while (tuning.stages > 1 && shared_bytes(config, tuning) > kMostShared) --tuning.stages;
   tuning.grid = tuning.stages == 1 && !backward ? 0 : 1;
   return tuning;
