@@ -76,6 +76,13 @@ struct CudaDriver {
     return value;
   }
 
+  /// Of the device's multiprocessors, such as 90 for sm_90.
+  int architecture(int device) const {
+    constexpr int kMajor = 75;
+    constexpr int kMinor = 76;
+    return 10 * attribute(kMajor, device) + attribute(kMinor, device);
+  }
+
   /// Makes LibTorch's context of that device this thread's: a thread that has not used CUDA yet,
   /// such as one of autograd's, has none.
   void make_context_current(int device) const {

@@ -82,10 +82,7 @@ class CudaModule {
              const std::vector<std::string>& options,
              int device)
       : driver_(driver) {
-    constexpr int kMajor = 75;
-    constexpr int kMinor = 76;
-    const int architecture =
-        10 * driver.attribute(kMajor, device) + driver.attribute(kMinor, device);
+    const int architecture = driver.architecture(device);
     static const CubinStore store;
     auto [cubin, name] = stored_cubin(driver, store, source, options, architecture);
     if (!cubin.empty() && load(cubin) == 0) return;

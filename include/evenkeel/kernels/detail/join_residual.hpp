@@ -81,7 +81,7 @@ inline std::optional<ResidualCall> cuda_call(const ResidualTerms& terms,
 inline JoinedResidual join_residual(const ResidualTerms& terms,
                                     const ResidualNorm& norm,
                                     bool want_sum) {
-  if (fused_residual_enabled() && terms.x.is_cuda()) {
+  if (fused_residual_enabled()) {
     if (auto call = cuda_call(terms, norm, want_sum)) {
       if (const auto* kernel = ResidualKernel::find(config_of(*call))) {
         bool differentiated = false;

@@ -153,14 +153,10 @@ class ResidualKernel {
   }
 
   static std::unique_ptr<const ResidualKernel> make(const ResidualConfig& config) {
-    constexpr int kMajor = 75;
-    constexpr int kMinor = 76;
     const auto* driver = CudaDriver::get();
     if (driver == nullptr) return nullptr;
     try {
-      const int device = static_cast<int>(config.device);
-      const int architecture =
-          10 * driver->attribute(kMajor, device) + driver->attribute(kMinor, device);
+      const int architecture = driver->architecture(static_cast<int>(config.device));
       TORCH_CHECK(architecture >= 70,
                   "evenkeel: expected sm_70 or newer, but got sm_",
                   architecture);
