@@ -87,6 +87,8 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
   const bool backward = config.backward != 0U;
   const bool mixed = config.x != config.f;
   const bool wide_rows = dim >= 1024;
+  const bool many_to_a_row =
+      !backward && any_float && config.drop == 0U && dim > 512 && dim <= 1024;
   ResidualTuning tuning;
   tuning.vec = any_float ? 4 : 8;
   while (dim % tuning.vec != 0) tuning.vec /= 2;
@@ -95,12 +97,14 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
     while (tuning.threads / 2 >= loads) tuning.threads /= 2;
   } else {
     // So many elements of a row for each thread; more where a row would need too many threads.
-    const int share = backward || dim <= 512 ? 8 : 16;
+    int share = 8;
+    if (!backward && (config.drop != 0U || any_float || dim > 1024)) share = 16;
+    if (many_to_a_row) share = 4;
     const int turns = std::max(1, share / tuning.vec);
     const int most_threads = backward ? 512 : 1024;
     tuning.threads = std::min(most_threads, ((loads + turns - 1) / turns + 31) / 32 * 32);
   }
-  int block = any_float && dim > 512 ? 64 : 256;
+  int block = many_to_a_row ? 512 : any_float && dim > 512 ? 64 : 256;
   // Backward each block ends with a row of sums: one to a multiprocessor.
   if (backward) block = any_float && wide_rows && tuning.threads <= 128 ? 384 : 512;
   tuning.groups = std::max(1, block / tuning.threads);
@@ -111,8 +115,8 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
   tuning.launch_early = architecture >= 90;
   const bool async = architecture >= 80 && tuning.vec >= 2;  // a copy has 4 bytes at least
   tuning.stages = !async ? 1 : backward && wide_rows && tuning.groups > 1 ? 3 : 2;
-  // What autocast makes of a residual goes best in one pass.
-  if (!backward && mixed && dim > 512) tuning.stages = 1;
+  // What autocast makes of a residual goes best in one pass where rows are long.
+  if (!backward && mixed && dim > 512 && !many_to_a_row) tuning.stages = 1;
   const int64_t most_shared = int64_t{architecture < 80 ? 64 : 96} * 1024;
   while (tuning.stages > 1 && shared_bytes(config, tuning) > most_shared) --tuning.stages;
   const int whole_warps = std::max(1, 32 / tuning.threads);
