@@ -55,7 +55,8 @@ inline c10::Allocator* cuda_allocator() {
 
 inline at::Tensor empty_cuda(at::IntArrayRef sizes, at::ScalarType type) {
   const c10::DispatchKeySet keys(c10::DispatchKey::CUDA);
-  return at::Tensor(at::detail::empty_generic(sizes, cuda_allocator(), keys, type, {}));
+  at::Tensor tensor(at::detail::empty_generic(sizes, cuda_allocator(), keys, type, {}));
+  return tensor;
 }
 
 struct ResidualOutputs {
