@@ -2,7 +2,8 @@
 #pragma once
 
 #include <evenkeel/kernels/detail/plain_residual.hpp>
-#include <evenkeel/kernels/detail/residual_cuda.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/residual_compute.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
@@ -30,9 +31,9 @@ inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& sa
   config.backward = 1;
   config.has_dsum = 1;
   config.df = 1;
-  const auto* kernel = ResidualKernel::find(config);
-  TORCH_CHECK(kernel != nullptr, "fused_residual: no kernel recomputes the dropout mask");
-  return residual_backward(*kernel, config, ones, {}, at::ones_like(ones.x), saved).f;
+  const auto factors = residual_backward(config, ones, {}, at::ones_like(ones.x), saved);
+  TORCH_CHECK(factors, "fused_residual: no kernel recomputes the dropout mask");
+  return factors->f;
 }
 
 /// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
@@ -67,7 +68,7 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
   using Optional = std::optional<at::Tensor>;
 
  public:
-  static Tensors run(const ResidualKernel& kernel, const ResidualCall& call) {
+  static Tensors run(const ResidualCall& call) {
     const auto optional = [](const at::Tensor& tensor) {
       return tensor.defined() ? Optional(tensor) : std::nullopt;
     };
@@ -78,7 +79,6 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
                  optional(call.c),
                  optional(call.w),
                  optional(call.beta),
-                 &kernel,
                  &call);
   }
 
@@ -90,9 +90,8 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
                          const Optional& /*c*/,
                          const Optional& /*w*/,
                          const Optional& /*beta*/,
-                         const ResidualKernel* kernel,
                          const ResidualCall* call) {
-    auto outputs = residual_forward(*kernel, *call, /*save=*/true);
+    auto outputs = residual_forward(*call, /*save=*/true);
     context->save_for_backward(
         {call->x, call->f, call->a, call->b, call->c, call->w, call->beta, outputs.saved});
     context->saved_data["settings"] = call->settings.packed();
@@ -105,7 +104,7 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
 
   static Tensors backward(Context* context, Tensors gradients) {
     constexpr size_t kTensors = 7;
-    Tensors results(kTensors + 2);
+    Tensors results(kTensors + 1);
     const auto variables = context->get_saved_variables();
     ResidualCall call;
     call.x = variables[0];
@@ -146,8 +145,8 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
     config.dbeta = wanted[6] && dy.defined();
     dy = prepared(dy, call.settings.y);
     dsum = prepared(dsum, call.settings.sum);
-    const auto* kernel = ResidualKernel::find(config);
-    if (kernel == nullptr) {  // the warning has been given
+    auto computed = residual_backward(config, call, dy, dsum, saved);
+    if (!computed) {  // the warning has been given
       const at::AutoGradMode grad_mode(true);
       through_operators(call, saved, gradients, wanted, results);
       for (auto& result : results) {
@@ -155,14 +154,13 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
       }
       return results;
     }
-    auto computed = residual_backward(*kernel, config, call, dy, dsum, saved);
-    results[0] = std::move(computed.x);
-    results[1] = std::move(computed.f);
-    results[2] = std::move(computed.a);
-    results[3] = std::move(computed.b);
-    results[4] = std::move(computed.c);
-    results[5] = std::move(computed.w);
-    results[6] = std::move(computed.beta);
+    results[0] = std::move(computed->x);
+    results[1] = std::move(computed->f);
+    results[2] = std::move(computed->a);
+    results[3] = std::move(computed->b);
+    results[4] = std::move(computed->c);
+    results[5] = std::move(computed->w);
+    results[6] = std::move(computed->beta);
     return results;
   }
 
