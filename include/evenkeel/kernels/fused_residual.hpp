@@ -75,8 +75,8 @@ inline void check_residual(const ResidualTerms& terms, const ResidualNorm& norm)
 /// compiled when first used and kept in $XDG_CACHE_HOME/evenkeel; those for the CPU are compiled
 /// with the program, for AVX2, AVX-512 and whatever else there is, picked when it runs. Elsewhere,
 /// where they cannot be compiled, and when switched off (`set_fused_residual`), the same is done by
-/// LibTorch's operators; so are the backward of a backward, and forward mode. Gradients are the same
-/// in every run: no sum depends on who comes first, nor on the number of threads.
+/// LibTorch's operators; so are the backward of a backward, and forward mode. Gradients are the
+/// same in every run: no sum depends on who comes first, nor on the number of threads.
 inline at::Tensor fused_residual(const ResidualTerms& terms, const ResidualNorm& norm = {}) {
   detail::check_residual(terms, norm);
   auto joined = detail::join_residual(terms, norm, /*want_sum=*/false);
