@@ -11,10 +11,10 @@ namespace evenkeel::detail {
 
 /// The CPU's kernels, compiled for one set of instructions.
 struct CpuKernels {
-  const char* name;
   void (*forward)(const CpuForward& call, int64_t begin, int64_t end);
   void (*backward)(const CpuBackward& call, float* totals, int64_t begin, int64_t end);
   void (*column_sums)(const float* rows, int64_t count, int64_t stride, int64_t columns, float* to);
+  const char* name;
 };
 
 // The kernels over N lanes, for the instructions that `target` names.
@@ -36,7 +36,7 @@ struct CpuKernels {
     cpu_column_sums<lanes>(rows, count, stride, columns, sums);                           \
   }                                                                                       \
   inline constexpr CpuKernels kernels_##name {                                            \
-#name, forward_##name, backward_##name, column_sums_##name                            \
+    forward_##name, backward_##name, column_sums_##name, #name                            \
   }
 
 #if defined(__GNUC__)
