@@ -30,13 +30,26 @@ struct ResidualSettings {
   float kept_scale() const { return 65536.0F / static_cast<float>(65536U - threshold); }
 };
 
-/// One residual on a CUDA device, its tensors contiguous and aligned for 16-byte loads.
+/// One residual, its tensors contiguous and aligned for 16-byte loads.
 struct ResidualCall {
   at::Tensor x, f, a, b, c, w, beta;
   ResidualSettings settings;
 
   int64_t dim() const { return x.size(-1); }
   int64_t rows() const { return x.numel() / dim(); }
+};
+
+/// What forward gives.
+struct ResidualOutputs {
+  at::Tensor y, sum;
+  at::Tensor saved;  ///< Seed and offset of the dropout, then mean and 1 / deviation of each row.
+};
+
+constexpr int64_t kSavedRandom = 4;  // floats before the rows' statistics
+
+/// What backward gives, as far as it is wanted.
+struct ResidualGradients {
+  at::Tensor x, f, a, b, c, w, beta;
 };
 
 /// The kernels' number for a type; -1 for a type that they do not know.

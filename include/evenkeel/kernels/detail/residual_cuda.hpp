@@ -59,17 +59,10 @@ inline at::Tensor empty_cuda(at::IntArrayRef sizes, at::ScalarType type) {
   return tensor;
 }
 
-struct ResidualOutputs {
-  at::Tensor y, sum;
-  at::Tensor saved;  ///< Seed and offset of the dropout, then mean and 1 / deviation of each row.
-};
-
-constexpr int64_t kSavedRandom = 4;  // floats before the rows' statistics
-
 /// Runs the forward kernel. `save` what backward needs.
-inline ResidualOutputs residual_forward(const ResidualKernel& kernel,
-                                        const ResidualCall& call,
-                                        bool save) {
+inline ResidualOutputs cuda_residual_forward(const ResidualKernel& kernel,
+                                             const ResidualCall& call,
+                                             bool save) {
   const c10::OptionalDeviceGuard guard(call.x.device());
   const auto& driver = kernel.driver();
   driver.make_context_current(call.x.get_device());
@@ -101,18 +94,14 @@ inline ResidualOutputs residual_forward(const ResidualKernel& kernel,
   return outputs;
 }
 
-struct ResidualGradients {
-  at::Tensor x, f, a, b, c, w, beta;
-};
-
 /// Runs the backward kernel and the sums that end it. `config` says which gradients are wanted; dy
 /// and dsum are what comes in, either of them undefined where it is zero.
-inline ResidualGradients residual_backward(const ResidualKernel& kernel,
-                                           const ResidualConfig& config,
-                                           const ResidualCall& call,
-                                           const at::Tensor& dy,
-                                           const at::Tensor& dsum,
-                                           const at::Tensor& saved) {
+inline ResidualGradients cuda_residual_backward(const ResidualKernel& kernel,
+                                                const ResidualConfig& config,
+                                                const ResidualCall& call,
+                                                const at::Tensor& dy,
+                                                const at::Tensor& dsum,
+                                                const at::Tensor& saved) {
   const c10::OptionalDeviceGuard guard(call.x.device());
   const auto& driver = kernel.driver();
   driver.make_context_current(call.x.get_device());

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <evenkeel/kernels/detail/plain_residual.hpp>
-#include <evenkeel/kernels/detail/residual_cuda.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/residual_compute.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
@@ -35,9 +36,9 @@ inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& sa
   config.backward = 1;
   config.has_dsum = 1;
   config.df = 1;
-  const auto* kernel = ResidualKernel::find(config);
-  TORCH_CHECK(kernel != nullptr, "fused_residual: no kernel recomputes the dropout mask");
-  return residual_backward(*kernel, config, ones, {}, at::ones_like(ones.x), saved).f;
+  const auto factors = residual_backward(config, ones, {}, at::ones_like(ones.x), saved);
+  TORCH_CHECK(factors, "fused_residual: no kernel recomputes the dropout mask");
+  return factors->f;
 }
 
 /// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
@@ -81,8 +82,8 @@ class ResidualFunction : public torch::autograd::Node {
   static constexpr size_t kTensors = 7;  // x, f, a, b, c, w, beta
 
  public:
-  static Tensors run(const ResidualKernel& kernel, const ResidualCall& call) {
-    auto outputs = residual_forward(kernel, call, /*save=*/true);
+  static Tensors run(const ResidualCall& call) {
+    auto outputs = forward(call);
     const auto node = make_node<ResidualFunction>();
     node->set_next_edges(torch::autograd::collect_next_edges(call.x,
                                                              call.f,
@@ -144,8 +145,8 @@ class ResidualFunction : public torch::autograd::Node {
     config.dbeta = wanted[6] && dy.defined();
     dy = prepared(dy, call.settings.y);
     dsum = prepared(dsum, call.settings.sum);
-    const auto* kernel = ResidualKernel::find(config);
-    if (kernel == nullptr) {  // the warning has been given
+    auto computed = residual_backward(config, call, dy, dsum, saved);
+    if (!computed) {  // the warning has been given
       const at::AutoGradMode grad_mode(true);
       through_operators(call, saved, gradients, wanted, results);
       for (auto& result : results) {
@@ -153,14 +154,13 @@ class ResidualFunction : public torch::autograd::Node {
       }
       return results;
     }
-    auto computed = residual_backward(*kernel, config, call, dy, dsum, saved);
-    results[0] = std::move(computed.x);
-    results[1] = std::move(computed.f);
-    results[2] = std::move(computed.a);
-    results[3] = std::move(computed.b);
-    results[4] = std::move(computed.c);
-    results[5] = std::move(computed.w);
-    results[6] = std::move(computed.beta);
+    results[0] = std::move(computed->x);
+    results[1] = std::move(computed->f);
+    results[2] = std::move(computed->a);
+    results[3] = std::move(computed->b);
+    results[4] = std::move(computed->c);
+    results[5] = std::move(computed->w);
+    results[6] = std::move(computed->beta);
     return results;
   }
 
@@ -170,6 +170,11 @@ class ResidualFunction : public torch::autograd::Node {
   }
 
  private:
+  static ResidualOutputs forward(const ResidualCall& call) {
+    const at::NoGradGuard no_grad;
+    return residual_forward(call, /*save=*/true);
+  }
+
   static at::Tensor prepared(const at::Tensor& gradient, uint32_t type) {
     if (!gradient.defined() || gradient.scalar_type() == type_of_code(type)) {
       return aligned(gradient);
