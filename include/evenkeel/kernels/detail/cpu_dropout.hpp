@@ -68,10 +68,10 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
   for (int64_t block = 0; block * kDropoutBlock < dim; ++block) {
     for (int first = 0; first < kCounters; first += N) {
       typename L::U words[4];
-      L::count(words[0], static_cast<uint32_t>(block * kCounters + first));
-      words[1] = words[0] - words[0] + static_cast<uint32_t>(number);
-      words[2] = words[0] - words[0] + static_cast<uint32_t>(number >> 32);
-      words[3] = words[0] - words[0];
+      L::count(words[0], static_cast<uint32_t>(block * kCounters + first), 1);
+      L::count(words[1], static_cast<uint32_t>(number), 0);
+      L::count(words[2], static_cast<uint32_t>(number >> 32), 0);
+      L::count(words[3], 0, 0);
       threefry<L>(words, key);
       for (int draw = 0; draw < 8; ++draw) {
         const typename L::U bits = (words[draw / 2] >> (16 * (draw % 2))) & 0xffffU;

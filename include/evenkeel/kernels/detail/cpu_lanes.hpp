@@ -41,7 +41,7 @@ struct Lanes<1> {
   static void narrow(uint16_t* p, const U& bits) { *p = static_cast<uint16_t>(bits); }
   static void widen(D& wide, const F& value) { wide = static_cast<double>(value); }
   static void store(float* p, const D& value) { *p = static_cast<float>(value); }
-  static void count(U& value, uint32_t first) { value = first; }
+  static void count(U& value, uint32_t first, uint32_t /*step*/) { value = first; }
 };
 
 #if defined(__GNUC__)
@@ -72,9 +72,11 @@ struct Lanes {
   EVENKEEL_ALWAYS_INLINE static void store(float* p, const D& value) {
     at(p) = __builtin_convertvector(value, F);
   }
-  /// first, first + 1, ...
-  EVENKEEL_ALWAYS_INLINE static void count(U& value, uint32_t first) {
-    for (int lane = 0; lane < N; ++lane) value[lane] = first + static_cast<uint32_t>(lane);
+  /// first, first + step, ...
+  EVENKEEL_ALWAYS_INLINE static void count(U& value, uint32_t first, uint32_t step) {
+    uint32_t numbers[N];
+    for (int lane = 0; lane < N; ++lane) numbers[lane] = first + step * static_cast<uint32_t>(lane);
+    std::memcpy(&value, numbers, sizeof(value));
   }
 };
 #endif
