@@ -21,6 +21,12 @@ set(EVENKEEL_HEADERS
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/init_report.hpp
     include/evenkeel/init/tfixup_init.hpp
+    include/evenkeel/kernels/detail/cpu_backward.hpp
+    include/evenkeel/kernels/detail/cpu_dropout.hpp
+    include/evenkeel/kernels/detail/cpu_forward.hpp
+    include/evenkeel/kernels/detail/cpu_kernels.hpp
+    include/evenkeel/kernels/detail/cpu_lanes.hpp
+    include/evenkeel/kernels/detail/cpu_rows.hpp
     include/evenkeel/kernels/detail/cubin_store.hpp
     include/evenkeel/kernels/detail/cuda_driver.hpp
     include/evenkeel/kernels/detail/cuda_module.hpp
@@ -30,10 +36,13 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/cuda_source_rows.hpp
     include/evenkeel/kernels/detail/cuda_source_sums.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
+    include/evenkeel/kernels/detail/parallel_chunks.hpp
     include/evenkeel/kernels/detail/philox.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
     include/evenkeel/kernels/detail/residual_call.hpp
+    include/evenkeel/kernels/detail/residual_compute.hpp
     include/evenkeel/kernels/detail/residual_config.hpp
+    include/evenkeel/kernels/detail/residual_cpu.hpp
     include/evenkeel/kernels/detail/residual_cuda.hpp
     include/evenkeel/kernels/detail/residual_function.hpp
     include/evenkeel/kernels/detail/residual_kernel.hpp
@@ -60,6 +69,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/pre_norm.hpp
     include/evenkeel/residual/register_omega.hpp
     include/evenkeel/residual/residual.hpp
+    include/evenkeel/residual/residual_stream.hpp
     include/evenkeel/residual/scheme.hpp
     include/evenkeel/residual/tfixup.hpp
     include/evenkeel/train/fused_adam.hpp

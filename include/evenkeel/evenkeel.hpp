@@ -33,6 +33,7 @@
 #include <evenkeel/residual/pre_norm.hpp>
 #include <evenkeel/residual/register_omega.hpp>
 #include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
 #include <evenkeel/residual/tfixup.hpp>
 #include <evenkeel/train/fused_adam.hpp>

@@ -81,6 +81,10 @@ inline torch::Tensor attention(const torch::Tensor& x) {
   return torch::scaled_dot_product_attention(x, x, x);
 }
 
+inline torch::Tensor feed_forward(const torch::Tensor& x) {
+  return x.relu();
+}
+
 inline torch::Tensor x, src, tgt;
 inline torch::nn::LayerNorm norm{nullptr};
 inline MyTransformer model{nullptr};

@@ -71,11 +71,12 @@ inline void check_residual(const ResidualTerms& terms, const ResidualNorm& norm)
 /// float32. The mask of the dropout comes from the device's default generator and is drawn again in
 /// backward.
 ///
-/// There are kernels for CUDA, float32, bfloat16 and half, and up to 16384 columns; they are
-/// compiled when first used and kept in $XDG_CACHE_HOME/evenkeel. Elsewhere, where they cannot be
-/// compiled, and when switched off (`set_fused_residual`), the same is done by LibTorch's
-/// operators; so is the backward of a backward. Gradients are the same in every run: no sum depends
-/// on who comes first.
+/// There are kernels for float32, bfloat16 and half, and up to 16384 columns. Those for CUDA are
+/// compiled when first used and kept in $XDG_CACHE_HOME/evenkeel; those for the CPU are compiled
+/// with the program, for AVX2, AVX-512 and whatever else there is, picked when it runs. Elsewhere,
+/// where they cannot be compiled, and when switched off (`set_fused_residual`), the same is done by
+/// LibTorch's operators; so are the backward of a backward, and forward mode. Gradients are the
+/// same in every run: no sum depends on who comes first, nor on the number of threads.
 inline at::Tensor fused_residual(const ResidualTerms& terms, const ResidualNorm& norm = {}) {
   detail::check_residual(terms, norm);
   auto joined = detail::join_residual(terms, norm, /*want_sum=*/false);

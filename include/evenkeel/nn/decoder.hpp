@@ -7,6 +7,7 @@
 #include <evenkeel/nn/feed_forward.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/residual_stream.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/nn/cloneable.h>
@@ -16,6 +17,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::nn {
@@ -73,17 +75,26 @@ class DecoderLayerImpl : public torch::nn::Cloneable<DecoderLayerImpl<Scheme>> {
                         const AttentionMask& mask = AttentionMask::causal(),
                         const AttentionMask& memory_mask = {},
                         DecoderLayerCache* cache = nullptr) {
+    return advance(x, memory, mask, memory_mask, cache).sum();
+  }
+
+  /// The stream behind this layer, for one among others.
+  ResidualStream advance(ResidualStream stream,
+                         const torch::Tensor& memory = {},
+                         const AttentionMask& mask = AttentionMask::causal(),
+                         const AttentionMask& memory_mask = {},
+                         DecoderLayerCache* cache = nullptr) {
     auto* self_cache = cache == nullptr ? nullptr : &cache->self_attn;
     auto* cross_cache = cache == nullptr ? nullptr : &cache->cross_attn;
-    auto y = self_attn_residual->around(x, [&](const torch::Tensor& h) {
+    stream = self_attn_residual->around(std::move(stream), [&](const torch::Tensor& h) {
       return self_attn->forward(h, mask, self_cache);
     });
     if (options.cross_attention()) {
-      y = cross_attn_residual->around(y, [&](const torch::Tensor& h) {
+      stream = cross_attn_residual->around(std::move(stream), [&](const torch::Tensor& h) {
         return cross_attn->cross(h, memory, memory_mask, cross_cache);
       });
     }
-    return feed_forward_residual->around(y, [&](const torch::Tensor& h) {
+    return feed_forward_residual->around(std::move(stream), [&](const torch::Tensor& h) {
       return feed_forward->forward(h);
     });
   }
@@ -160,16 +171,16 @@ class DecoderImpl : public torch::nn::Cloneable<DecoderImpl<Scheme>> {
         options.embed_dim(),
         "], but got none; a decoder-only model says cross_attention(false)");
     if (cache != nullptr) cache->layers.resize(layers.size());
-    auto y = x;
+    ResidualStream stream = x;
     for (size_t i = 0; i < layers.size(); ++i) {
-      y = layers[i]->forward(y,
-                             memory,
-                             mask,
-                             memory_mask,
-                             cache == nullptr ? nullptr : &cache->layers[i]);
+      stream = layers[i]->advance(std::move(stream),
+                                  memory,
+                                  mask,
+                                  memory_mask,
+                                  cache == nullptr ? nullptr : &cache->layers[i]);
     }
     if (cache != nullptr) cache->length += x.size(1);
-    return norm.is_empty() ? y : norm(y);
+    return norm.is_empty() ? stream.sum() : stream.normed(norm);
   }
 
   StackOptions options;                      ///< The options with which this was constructed.

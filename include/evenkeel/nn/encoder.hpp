@@ -7,6 +7,7 @@
 #include <evenkeel/nn/feed_forward.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/residual_stream.hpp>
 
 #include <torch/nn/cloneable.h>
 #include <torch/nn/modules/normalization.h>
@@ -14,6 +15,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::nn {
@@ -37,10 +39,15 @@ class EncoderLayerImpl : public torch::nn::Cloneable<EncoderLayerImpl<Scheme>> {
   }
 
   torch::Tensor forward(const torch::Tensor& x, const AttentionMask& mask = {}) {
-    const auto y = self_attn_residual->around(x, [&](const torch::Tensor& h) {
+    return advance(x, mask).sum();
+  }
+
+  /// The stream behind this layer, for one among others.
+  ResidualStream advance(ResidualStream stream, const AttentionMask& mask = {}) {
+    stream = self_attn_residual->around(std::move(stream), [&](const torch::Tensor& h) {
       return self_attn->forward(h, mask);
     });
-    return feed_forward_residual->around(y, [&](const torch::Tensor& h) {
+    return feed_forward_residual->around(std::move(stream), [&](const torch::Tensor& h) {
       return feed_forward->forward(h);
     });
   }
@@ -103,9 +110,9 @@ class EncoderImpl : public torch::nn::Cloneable<EncoderImpl<Scheme>> {
   }
 
   torch::Tensor forward(const torch::Tensor& x, const AttentionMask& mask = {}) {
-    auto y = x;
-    for (auto& layer : layers) y = layer->forward(y, mask);
-    return norm.is_empty() ? y : norm(y);
+    ResidualStream stream = x;
+    for (auto& layer : layers) stream = layer->advance(std::move(stream), mask);
+    return norm.is_empty() ? stream.sum() : stream.normed(norm);
   }
 
   StackOptions options;                      ///< The options with which this was constructed.

@@ -6,6 +6,7 @@
 #include <evenkeel/residual/detail/gains.hpp>
 #include <evenkeel/residual/detail/join.hpp>
 #include <evenkeel/residual/detail/make_norm.hpp>
+#include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
 
 #include <c10/util/Exception.h>
@@ -42,7 +43,8 @@ struct ResidualOptions {
 ///
 ///     x = attention_residual->around(x, [&](const auto& h) { return attention(h, mask); });
 ///
-/// It is one kernel forward and one pass backward where `fused_residual()` has kernels.
+/// It is one kernel forward and one pass backward where `fused_residual()` has kernels; with a norm
+/// before the branch, for a `ResidualStream`.
 ///
 /// Shapes: x, f(x) and y are (*, embed_dim). Registered names: `omega` is the shortcut's gain,
 /// `branch_gain` the branch's, `norm` the norm; each only where the scheme has one.
@@ -84,12 +86,10 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
 
   /// y, for the branch's output `f_x` = f(branch_input(x)).
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
-    const double dropout = this->is_training() ? options.dropout() : 0.0;
-    const ResidualTerms terms{x, f_x, omega, branch_gain, /*bias=*/{}, dropout};
     if constexpr (kNorm == NormPlacement::kAfterSum) {
-      return detail::join(terms, norm);
+      return detail::join(terms(x, f_x), norm);
     } else {
-      return detail::join(terms);
+      return detail::join(terms(x, f_x));
     }
   }
 
@@ -97,6 +97,18 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
   template <typename Branch>
   torch::Tensor around(const torch::Tensor& x, Branch&& branch) {
     return forward(x, std::forward<Branch>(branch)(branch_input(x)));
+  }
+
+  /// The same for one of many residuals in a row: with a norm before the branch, y is made together
+  /// with the norm that reads it.
+  template <typename Branch>
+  ResidualStream around(ResidualStream stream, Branch&& branch) {
+    if constexpr (kNorm == NormPlacement::kBeforeBranch) {
+      const auto h = stream.normed(norm);
+      return ResidualStream(terms(stream.sum(), std::forward<Branch>(branch)(h)));
+    } else {
+      return around(stream.sum(), std::forward<Branch>(branch));
+    }
   }
 
   /// Pretty prints the module, e.g. `evenkeel::Residual<Admin O(logn)>(num_res_layers=36, ...)`.
@@ -114,6 +126,11 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
 
  private:
   static constexpr NormPlacement kNorm = scheme::norm_placement<Scheme>();
+
+  ResidualTerms terms(const torch::Tensor& x, const torch::Tensor& f_x) const {
+    const double dropout = this->is_training() ? options.dropout() : 0.0;
+    return {x, f_x, omega, branch_gain, /*bias=*/{}, dropout};
+  }
 };
 
 /// A `ModuleHolder` for `ResidualImpl`: copies of it share one module.

@@ -147,6 +147,45 @@ TEST_F(FusedResidualCudaTest, MixesTypesAsAutocastDoes) {
   EXPECT_EQ(half.f_x.grad().scalar_type(), torch::kBFloat16);
 }
 
+TEST_F(FusedResidualCudaTest, GivesEachGradientMemoryOfItsOwn) {
+  const auto p = problem(50, 256);
+  fused_residual(p.terms, p.norm).sum().backward();
+  for (const auto& tensor :
+       {p.terms.x, p.terms.f_x, p.terms.shortcut, p.norm.weight, p.norm.bias}) {
+    EXPECT_EQ(tensor.grad().storage().nbytes(), 4U * static_cast<size_t>(tensor.numel()));
+  }
+}
+
+TEST_F(FusedResidualCudaTest, KeepsWhatBackwardNeedsAsLongAsTheGraphIsRetained) {
+  const auto p = problem(50, 256, 0.5);
+  const auto y = fused_residual(p.terms, p.norm);
+  const auto gradient = [&](bool retain) {
+    return torch::autograd::grad({y}, {p.terms.f_x}, {torch::ones_like(y)}, retain)[0];
+  };
+  const auto first = gradient(true);
+  EXPECT_TRUE(same_bits(gradient(false), first));
+  EXPECT_THROW(gradient(false), c10::Error);
+}
+
+TEST_F(FusedResidualCudaTest, SumsManyRowsAsOftenAsAskedInTheSameOrder) {
+  for (const int64_t dim : {96, 512, 1024, 1030, 4096}) {
+    const auto p = problem(3001, dim, 0.1);
+    const auto y = fused_residual(p.terms, p.norm);
+    const auto gradients = [&] {
+      return torch::autograd::grad({y},
+                                   {p.terms.x, p.terms.shortcut, p.norm.weight, p.norm.bias},
+                                   {y.detach()},
+                                   /*retain_graph=*/true);
+    };
+    const auto first = gradients();
+    for (int i = 0; i < 5; ++i) {
+      const auto again = gradients();
+      for (size_t g = 0; g < first.size(); ++g) EXPECT_TRUE(same_bits(again[g], first[g])) << dim;
+    }
+    EXPECT_TRUE(is_right({{p.terms.x, p.terms.f_x, p.terms.shortcut}, p.norm}));
+  }
+}
+
 #if EVENKEEL_TEST_CUDA_GRAPHS
 
 TEST_F(FusedResidualCudaTest, DrawsANewMaskInEachReplayOfAGraph) {

@@ -3,7 +3,7 @@
 
 namespace evenkeel::detail {
 
-/// Fourth part of the kernels' source: the backward kernel.
+/// Last part of the kernels' source: the backward kernel.
 /// HAS_DY, HAS_DSUM: gradients that come in; DX, DF, DW, DBETA, DA, DB, DC: those that are wanted.
 inline constexpr const char* kBackwardSource = R"cuda(
 struct BackwardArgs {
@@ -15,80 +15,9 @@ struct BackwardArgs {
 };
 
 #if BACKWARD
-constexpr bool kColumnsA = DA && GAIN_A == 2, kColumnsB = DB && GAIN_B == 2;
-constexpr bool kNumberA = DA && GAIN_A == 1, kNumberB = DB && GAIN_B == 1;
-constexpr int kSums = DW + DBETA + kColumnsA + kColumnsB + DC;
-constexpr int kPartialRow = (kSums * D + kNumberA + kNumberB + 3) / 4 * 4;
-
-// A thread's part of a sum over rows, for its columns.
-template <bool kUsed>
-struct Sums {
-  float sums[kVectors][VEC];
-  INLINE void clear() {
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-      for (int i = 0; i < VEC; ++i) sums[v][i] = 0.0f;
-    }
-  }
-  INLINE void add(int v, int i, float value) {
-    if constexpr (kUsed) sums[v][i] += value;
-  }
-  INLINE void add(int v, int i, float p, float q) {
-    if constexpr (kUsed) sums[v][i] = fmaf(p, q, sums[v][i]);
-  }
-  // The block's part, written to `to`, which then points behind it.
-  INLINE void write(float*& to, int group, int t) const {
-    if constexpr (kUsed) {
-      float* shared = reinterpret_cast<float*>(shared_memory);
-      float* mine = GROUPS > 1 ? shared + group * D : to;
-      if constexpr (GROUPS > 1) __syncthreads();
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        const int column = (v * TPR + t) * VEC;
-        if (kRagged && column >= D) continue;
-        if constexpr (VEC >= 4) {
-#pragma unroll
-          for (int i = 0; i < VEC; i += 4) {
-            *reinterpret_cast<float4*>(mine + column + i) =
-                make_float4(sums[v][i], sums[v][i + 1], sums[v][i + 2], sums[v][i + 3]);
-          }
-        } else {
-#pragma unroll
-          for (int i = 0; i < VEC; ++i) mine[column + i] = sums[v][i];
-        }
-      }
-      if constexpr (GROUPS > 1) {
-        __syncthreads();
-        for (int column = threadIdx.x; column < D; column += kThreads) {
-          float sum = 0.0f;
-#pragma unroll
-          for (int g = 0; g < GROUPS; ++g) sum += shared[g * D + column];
-          to[column] = sum;
-        }
-      }
-      to += D;
-    }
-  }
-};
-
-// The block's sum of a number of each thread's; thread 0 writes it.
-INLINE void write_number(float value, float*& to) {
-  __shared__ float warps[32];
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    float sum = 0.0f;
-    for (int i = 0; i < kThreads / 32; ++i) sum += warps[i];
-    *to = sum;
-  }
-  ++to;
-}
-
-extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
+// As if there were more threads: that leaves registers to the blocks of the kernel that sums up, which
+// are on the machine before these are done.
+extern "C" __global__ void __launch_bounds__(kThreads * 8 / 7, RESIDENT)
     evenkeel_residual_backward(const BackwardArgs args) {
   using RowsX = Rows<T_X, 0>;
   using RowsF = Rows<T_F, RowsX::kEnd>;
@@ -97,28 +26,21 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
   constexpr int kStage = HAS_DSUM ? RowsSum::kEnd : HAS_DY ? RowsY::kEnd : RowsF::kEnd;
   __shared__ float2 scratch[2][GROUPS * kWarps];
   const Joined& in = args.in;
-  const int group = threadIdx.x / TPR, t = threadIdx.x % TPR;
-  const i64 step = static_cast<i64>(gridDim.x) * GROUPS;
-  i64 first = static_cast<i64>(blockIdx.x) * GROUPS;
   u8* ring = reinterpret_cast<u8*>(shared_memory);
-  int turn = 0, stage = 0;
+  Walk<true> walk(in.rows);  // what came last into the L2 cache is there still
+  const int group = walk.group, t = walk.t;
   wait_for_predecessor();
-
-  const auto fetch = [&](u8* to, i64 row) {
+  const auto fetch = [&](int stage, i64 row) {
+    u8* to = ring + stage * kStage;
     RowsX::fetch(to, in.x, row, t);
     RowsF::fetch(to, in.f, row, t);
     if (HAS_DY) RowsY::fetch(to, args.dy, row, t);
     if (HAS_DSUM) RowsSum::fetch(to, args.dsum, row, t);
   };
-#pragma unroll
-  for (int s = 0; s < STAGES - 1; ++s) {
-    const i64 row = first + group + s * step;
-    if (row < in.rows) fetch(ring + s * kStage, row);
-    end_of_fetch();
-  }
+  walk.start(fetch);
   constexpr bool kNorm = NORM != 0 && HAS_DY;
   float2 next_stats = make_float2(0.0f, 0.0f);
-  if (kNorm && first + group < in.rows) next_stats = args.stats[first + group];
+  if (kNorm && walk.within(0)) next_stats = args.stats[walk.row(0)];
   Columns<T_A, GAIN_A == 2> a;
   Columns<T_B, GAIN_B == 2> b;
   Columns<T_C, HAS_BIAS> c;
@@ -136,31 +58,26 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
   dw.clear(), dbeta.clear(), da.clear(), db.clear(), dc.clear();
   float number_a = 0.0f, number_b = 0.0f;
 
-  for (; first < in.rows; first += step) {
-    const i64 row = first + group;
-    const bool here = row < in.rows;
+  for (; walk.first < in.rows; walk.first += walk.step) {
+    const i64 row = walk.row(0);
+    const bool here = walk.within(0);
     Pack<T_X> x[kVectors];
     Pack<T_F> f[kVectors];
     Pack<T_Y> dy[kVectors];
     Pack<T_SUM> dsum[kVectors];
-#if STAGES > 1
-    const i64 ahead = row + (STAGES - 1) * step;
-    if (ahead < in.rows) fetch(ring + (stage == 0 ? STAGES - 1 : stage - 1) * kStage, ahead);
-    end_of_fetch();
-    wait_for_oldest_fetch();
-#endif
+    walk.fetch_ahead(fetch);
     if (STAGES > 1 || here) {
-      u8* at = ring + stage * kStage;
+      u8* at = ring + walk.stage * kStage;
       RowsX::take(x, at, in.x, row, t);
       RowsF::take(f, at, in.f, row, t);
       if (HAS_DY) RowsY::take(dy, at, args.dy, row, t);
       if (HAS_DSUM) RowsSum::take(dsum, at, args.dsum, row, t);
     }
-    stage = stage + 1 == STAGES ? 0 : stage + 1;
+    walk.turn_ring();
     a.read_if(!KEEP, in.a, t), b.read_if(!KEEP, in.b, t), c.read_if(!KEEP, in.c, t);
     w.read_if(!KEEP, in.w, t);
     const float mean = next_stats.x, scale = next_stats.y;
-    if (kNorm && row + step < in.rows) next_stats = args.stats[row + step];
+    if (kNorm && walk.within(1)) next_stats = args.stats[walk.row(1)];
 
     // normed = (s - mean) * scale, h = gradient of normed; ds = scale * (h - p / D - normed * q / D)
     float normed[kVectors][VEC], h[kVectors][VEC], p = 0.0f, q = 0.0f;
@@ -188,8 +105,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
       }
     }
     if (kNorm) {
-      sum_over_row(p, q, scratch[turn], group, t);
-      turn ^= 1;
+      sum_over_row(p, q, scratch[walk.turn], group, t);
+      walk.turn ^= 1;
     }
     p = NORM == 1 ? p * (1.0f / D) : 0.0f, q *= 1.0f / D;
     if (!here) continue;
@@ -230,8 +147,22 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
 #if STAGES > 1
   asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
-  dw.write(to, group, t), dbeta.write(to, group, t);
-  da.write(to, group, t), db.write(to, group, t), dc.write(to, group, t);
+  constexpr int kColumns = kSums * D;
+  if constexpr (kSums > 0) {
+    float* shared = reinterpret_cast<float*>(shared_memory);
+    float* at = GROUPS > 1 ? shared + group * kColumns : to;
+    if (GROUPS > 1) __syncthreads();  // no row is read there any more
+    dw.put(at, t), dbeta.put(at, t), da.put(at, t), db.put(at, t), dc.put(at, t);
+    if constexpr (GROUPS > 1) {
+      __syncthreads();
+      if constexpr (D % 4 == 0) {
+        add_groups<float4>(to, shared, kColumns);
+      } else {
+        add_groups<float>(to, shared, kColumns);
+      }
+    }
+    to += kColumns;
+  }
   if (kNumberA) write_number(number_a, to);
   if (kNumberB) write_number(number_b, to);
 }

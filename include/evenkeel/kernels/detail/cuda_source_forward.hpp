@@ -39,22 +39,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
   using RowsF = Rows<T_F, RowsX::kEnd>;
   __shared__ float2 scratch[2][GROUPS * kWarps];
   const Joined& in = args.in;
-  const int group = threadIdx.x / TPR, t = threadIdx.x % TPR;
-  const i64 step = static_cast<i64>(gridDim.x) * GROUPS;
-  i64 first = static_cast<i64>(blockIdx.x) * GROUPS;
   u8* ring = reinterpret_cast<u8*>(shared_memory);
-  int turn = 0, stage = 0;
+  Walk<false> walk(in.rows);
+  const int group = walk.group, t = walk.t;
   wait_for_predecessor();
-
-#pragma unroll
-  for (int s = 0; s < STAGES - 1; ++s) {
-    const i64 row = first + group + s * step;
-    if (row < in.rows) {
-      RowsX::fetch(ring + s * RowsF::kEnd, in.x, row, t);
-      RowsF::fetch(ring + s * RowsF::kEnd, in.f, row, t);
-    }
-    end_of_fetch();
-  }
+  const auto fetch = [&](int stage, i64 row) {
+    RowsX::fetch(ring + stage * RowsF::kEnd, in.x, row, t);
+    RowsF::fetch(ring + stage * RowsF::kEnd, in.f, row, t);
+  };
+  walk.start(fetch);
   Columns<T_A, GAIN_A == 2> a;
   Columns<T_B, GAIN_B == 2> b;
   Columns<T_C, HAS_BIAS> c;
@@ -73,26 +66,17 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
     in.random[0] = seed, in.random[1] = offset;
   }
 
-  for (; first < in.rows; first += step) {
-    const i64 row = first + group;
-    const bool here = row < in.rows;
+  for (; walk.first < in.rows; walk.first += walk.step) {
+    const i64 row = walk.row(0);
+    const bool here = walk.within(0);
     Pack<T_X> x[kVectors];
     Pack<T_F> f[kVectors];
-#if STAGES > 1
-    const i64 ahead = row + (STAGES - 1) * step;
-    if (ahead < in.rows) {
-      u8* last = ring + (stage == 0 ? STAGES - 1 : stage - 1) * RowsF::kEnd;
-      RowsX::fetch(last, in.x, ahead, t);
-      RowsF::fetch(last, in.f, ahead, t);
-    }
-    end_of_fetch();
-    wait_for_oldest_fetch();
-#endif
+    walk.fetch_ahead(fetch);
     if (STAGES > 1 || here) {
-      RowsX::take(x, ring + stage * RowsF::kEnd, in.x, row, t);
-      RowsF::take(f, ring + stage * RowsF::kEnd, in.f, row, t);
+      RowsX::take(x, ring + walk.stage * RowsF::kEnd, in.x, row, t);
+      RowsF::take(f, ring + walk.stage * RowsF::kEnd, in.f, row, t);
     }
-    stage = stage + 1 == STAGES ? 0 : stage + 1;
+    walk.turn_ring();
     a.read_if(!KEEP, in.a, t), b.read_if(!KEEP, in.b, t), c.read_if(!KEEP, in.c, t);
 
     float s[kVectors][VEC], mean = 0.0f, squares = 0.0f;
@@ -113,8 +97,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
     }
     if (NORM == 1 && kRagged) {
       float unused = 0.0f;
-      sum_over_row(mean, unused, scratch[turn], group, t);
-      turn ^= 1, mean *= 1.0f / D;
+      sum_over_row(mean, unused, scratch[walk.turn], group, t);
+      walk.turn ^= 1, mean *= 1.0f / D;
     } else if (NORM == 1) {
       mean *= 1.0f / (kVectors * VEC);
     }
@@ -129,12 +113,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
       }
     }
     if (NORM == 1 && !kRagged) {
-      moments_over_row(mean, squares, scratch[turn], group, t);
+      moments_over_row(mean, squares, scratch[walk.turn], group, t);
     } else if (NORM != 0) {
       float unused = 0.0f;
-      sum_over_row(squares, unused, scratch[turn], group, t);
+      sum_over_row(squares, unused, scratch[walk.turn], group, t);
     }
-    turn ^= 1;
+    walk.turn ^= 1;
     if (NORM != 1) mean = 0.0f;
     const float scale = NORM == 0 ? 1.0f : rsqrtf(fmaf(squares, 1.0f / D, in.eps));
     if (!here) continue;

@@ -64,17 +64,48 @@ struct Rows {
   }
 };
 
-INLINE void end_of_fetch() {
-#if STAGES > 1
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
+// A block's way through the rows, GROUPS at once. kLastFirst: from the last row to the first.
+// `fetch(stage, row)` sends for a row.
+template <bool kLastFirst>
+struct Walk {
+  const i64 rows, step;
+  i64 first;
+  const int group, t;       // of this thread: which of the rows, and which place in it
+  int stage = 0, turn = 0;  // of the ring of rows in flight; of the scratch for sums
 
-INLINE void wait_for_oldest_fetch() {
+  INLINE explicit Walk(i64 rows_)
+      : rows(rows_),
+        step(static_cast<i64>(gridDim.x) * GROUPS),
+        first(static_cast<i64>(blockIdx.x) * GROUPS),
+        group(threadIdx.x / TPR),
+        t(threadIdx.x % TPR) {}
+
+  INLINE bool within(int steps) const { return first + group + steps * step < rows; }
+  INLINE i64 row(int steps) const {
+    const i64 at = first + group + steps * step;
+    return kLastFirst ? rows - 1 - at : at;
+  }
+  template <typename Fetch>
+  INLINE void start(const Fetch& fetch) const {
 #if STAGES > 1
-  asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1) : "memory");
+#pragma unroll
+    for (int s = 0; s < STAGES - 1; ++s) {
+      if (within(s)) fetch(s, row(s));
+      asm volatile("cp.async.commit_group;" ::: "memory");
+    }
 #endif
-}
+  }
+  // Sends for a row to come, and waits for the one that is next.
+  template <typename Fetch>
+  INLINE void fetch_ahead(const Fetch& fetch) const {
+#if STAGES > 1
+    if (within(STAGES - 1)) fetch(stage == 0 ? STAGES - 1 : stage - 1, row(STAGES - 1));
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1) : "memory");
+#endif
+  }
+  INLINE void turn_ring() { stage = stage + 1 == STAGES ? 0 : stage + 1; }
+};
 
 // Parameters of a thread's columns.
 template <int kType, bool kUsed>
@@ -112,6 +143,15 @@ INLINE float one_number(const void* base) {
   return low;
 }
 
+// Waits for the other threads of a row, by one of the 15 barriers that a block has to give away.
+INLINE void wait_for_row(int group) {
+  if constexpr (GROUPS == 1 || GROUPS > 15) {
+    __syncthreads();
+  } else {
+    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(TPR) : "memory");
+  }
+}
+
 // Sums of two numbers over the threads of each row. Successive calls take turns with two `scratch`.
 INLINE void sum_over_row(float& p, float& q, float2* scratch, int group, int t) {
 #pragma unroll
@@ -121,7 +161,7 @@ INLINE void sum_over_row(float& p, float& q, float2* scratch, int group, int t) 
   }
   if constexpr (kWarps > 1) {
     if (t % 32 == 0) scratch[group * kWarps + t / 32] = make_float2(p, q);
-    __syncthreads();
+    wait_for_row(group);
     p = q = 0.0f;
 #pragma unroll
     for (int i = 0; i < kWarps; ++i) {
@@ -143,7 +183,7 @@ INLINE void moments_over_row(float& mean, float& squares, float2* scratch, int g
   }
   if constexpr (kWarps > 1) {
     if (t % 32 == 0) scratch[group * kWarps + t / 32] = make_float2(mean, squares);
-    __syncthreads();
+    wait_for_row(group);
     float all = 0.0f, within = 0.0f, between = 0.0f;
 #pragma unroll
     for (int i = 0; i < kWarps; ++i) all += scratch[group * kWarps + i].x;

@@ -3,9 +3,90 @@
 
 namespace evenkeel::detail {
 
-/// Last part of the kernels' source: what ends a backward, the sums over rows.
+/// Fourth part of the kernels' source: the sums over rows that a backward ends with, of a thread,
+/// of a block and of all blocks.
 inline constexpr const char* kSumsSource = R"cuda(
 #if BACKWARD
+constexpr bool kColumnsA = DA && GAIN_A == 2, kColumnsB = DB && GAIN_B == 2;
+constexpr bool kNumberA = DA && GAIN_A == 1, kNumberB = DB && GAIN_B == 1;
+constexpr int kSums = DW + DBETA + kColumnsA + kColumnsB + DC;
+constexpr int kPartialRow = (kSums * D + kNumberA + kNumberB + 3) / 4 * 4;
+
+// A thread's part of a sum over rows, for its columns.
+template <bool kUsed>
+struct Sums {
+  float sums[kVectors][VEC];
+  INLINE void clear() {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+      for (int i = 0; i < VEC; ++i) sums[v][i] = 0.0f;
+    }
+  }
+  INLINE void add(int v, int i, float value) {
+    if constexpr (kUsed) sums[v][i] += value;
+  }
+  INLINE void add(int v, int i, float p, float q) {
+    if constexpr (kUsed) sums[v][i] = fmaf(p, q, sums[v][i]);
+  }
+  // To memory, `to` pointing behind it afterwards.
+  INLINE void put(float*& to, int t) const {
+    if constexpr (kUsed) {
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        const int column = (v * TPR + t) * VEC;
+        if (kRagged && column >= D) continue;
+        if constexpr (VEC >= 4) {
+#pragma unroll
+          for (int i = 0; i < VEC; i += 4) {
+            *reinterpret_cast<float4*>(to + column + i) =
+                make_float4(sums[v][i], sums[v][i + 1], sums[v][i + 2], sums[v][i + 3]);
+          }
+        } else {
+#pragma unroll
+          for (int i = 0; i < VEC; ++i) to[column + i] = sums[v][i];
+        }
+      }
+      to += D;
+    }
+  }
+};
+
+INLINE float plus(float p, float q) { return p + q; }
+INLINE float4 plus(float4 p, float4 q) {
+  return make_float4(p.x + q.x, p.y + q.y, p.z + q.z, p.w + q.w);
+}
+
+// Sums of what the groups of a block have in shared memory, `columns` each.
+template <typename T>
+INLINE void add_groups(float* to, const float* shared, int columns) {
+  constexpr int kNumbers = sizeof(T) / sizeof(float);
+  for (int column = threadIdx.x * kNumbers; column < columns; column += kThreads * kNumbers) {
+    T sum = *reinterpret_cast<const T*>(shared + column);
+#pragma unroll
+    for (int g = 1; g < GROUPS; ++g) {
+      sum = plus(sum, *reinterpret_cast<const T*>(shared + g * columns + column));
+    }
+    *reinterpret_cast<T*>(to + column) = sum;
+  }
+}
+
+// The block's sum of a number of each thread's; thread 0 writes it.
+INLINE void write_number(float value, float*& to) {
+  __shared__ float warps[32];
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0.0f;
+    for (int i = 0; i < kThreads / 32; ++i) sum += warps[i];
+    *to = sum;
+  }
+  ++to;
+}
+
 struct Out {
   void* to;
   int columns, type;
@@ -17,20 +98,20 @@ struct SumsArgs {
   int rows, columns;
 };
 
-// Sums the blocks' parts, always in the same order. Blocks of 16 columns x 8 threads: small enough to
-// find room beside the blocks that they wait for.
-extern "C" __global__ void __launch_bounds__(128) evenkeel_column_sums(const SumsArgs args) {
-  constexpr int kAtOnce = 17;
-  __shared__ float parts[8][16];
+// Sums the blocks' parts, always in the same order. Blocks of 16 columns x 16 threads, of 32 registers:
+// they find room beside the blocks that they wait for.
+extern "C" __global__ void __launch_bounds__(256, 8) evenkeel_column_sums(const SumsArgs args) {
+  constexpr int kParts = 16, kAtOnce = 9;
+  __shared__ float parts[kParts][16];
   const int lane = threadIdx.x % 16, part = threadIdx.x / 16;
   int column = blockIdx.x * 16 + lane;
   wait_for_predecessor();
   float sum = 0.0f;
-  for (int first = part; first < args.rows && column < args.columns; first += 8 * kAtOnce) {
+  for (int first = part; first < args.rows && column < args.columns; first += kParts * kAtOnce) {
     float values[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {  // all on their way before the first is needed
-      const int row = first + 8 * i;
+      const int row = first + kParts * i;
       values[i] =
           row < args.rows ? args.partial[static_cast<i64>(row) * args.columns + column] : 0.0f;
     }
@@ -42,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(128) evenkeel_column_sums(const Sum
   if (part != 0 || column >= args.columns) return;
   sum = 0.0f;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) sum += parts[i][lane];
+  for (int i = 0; i < kParts; ++i) sum += parts[i][lane];
   // Which of the outputs, and where in it; a sum that only fills up a row belongs to none.
   void* to = nullptr;
   int type = 0, at = 0;

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <evenkeel/kernels/detail/plain_residual.hpp>
-#include <evenkeel/kernels/detail/residual_cuda.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/residual_compute.hpp>
 #include <evenkeel/kernels/detail/residual_function.hpp>
-#include <evenkeel/kernels/detail/residual_kernel.hpp>
 #include <evenkeel/kernels/fused_residual_switch.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
@@ -25,18 +25,20 @@ struct JoinedResidual {
 };
 
 /// The call of a kernel, if one does what is asked for.
-inline std::optional<ResidualCall> cuda_call(const ResidualTerms& terms,
-                                             const ResidualNorm& norm,
-                                             bool want_sum) {
+inline std::optional<ResidualCall> kernel_call(const ResidualTerms& terms,
+                                               const ResidualNorm& norm,
+                                               bool want_sum) {
   constexpr int64_t kMostColumns = 16384;
   const auto& x = terms.x;
   const auto& f = terms.f_x;
-  if (!x.is_cuda() || !f.is_cuda() || x.dim() == 0 || x.sizes() != f.sizes()) return std::nullopt;
+  if (!(x.is_cuda() || x.is_cpu()) || x.dim() == 0 || x.sizes() != f.sizes()) return std::nullopt;
   const int64_t dim = x.size(-1);
   if (x.numel() == 0 || dim > kMostColumns) return std::nullopt;
   const auto known = [&](const at::Tensor& tensor) {
     return type_code(tensor.scalar_type()) >= 0 && tensor.device() == x.device() &&
-           !at::isTensorSubclassLike(tensor) && !tensor.is_neg() && !tensor._is_zerotensor();
+           tensor.layout() == at::kStrided && !at::isTensorSubclassLike(tensor) &&
+           !tensor.is_neg() && !tensor._is_zerotensor() &&
+           !tensor._fw_grad(/*level=*/0).defined();  // operators know forward mode
   };
   const auto parameter = [&](const at::Tensor& tensor, bool may_be_one_number) {
     return !tensor.defined() ||
@@ -69,9 +71,9 @@ inline std::optional<ResidualCall> cuda_call(const ResidualTerms& terms,
   settings.norm = static_cast<uint32_t>(norm.kind);
   settings.want_sum = want_sum;
   const auto sum_type = c10::promoteTypes(x.scalar_type(), f.scalar_type());
-  // Autocast has LayerNorm on its list of what runs in float32.
-  const bool widened =
-      norm.kind == NormKind::kLayerNorm && at::autocast::is_autocast_enabled(at::kCUDA);
+  // Autocast has LayerNorm on its list of what runs in float32, on CUDA.
+  const bool widened = x.is_cuda() && norm.kind == NormKind::kLayerNorm &&
+                       at::autocast::is_autocast_enabled(at::kCUDA);
   settings.sum = static_cast<uint32_t>(type_code(sum_type));
   settings.y = widened ? 0U : settings.sum;
   return call;
@@ -82,8 +84,8 @@ inline JoinedResidual join_residual(const ResidualTerms& terms,
                                     const ResidualNorm& norm,
                                     bool want_sum) {
   if (fused_residual_enabled()) {
-    if (auto call = cuda_call(terms, norm, want_sum)) {
-      if (const auto* kernel = ResidualKernel::find(config_of(*call))) {
+    if (auto call = kernel_call(terms, norm, want_sum)) {
+      if (has_kernel(*call)) {
         bool differentiated = false;
         for (auto* tensor :
              {&call->x, &call->f, &call->a, &call->b, &call->c, &call->w, &call->beta}) {
@@ -91,10 +93,10 @@ inline JoinedResidual join_residual(const ResidualTerms& terms,
           differentiated = differentiated || (tensor->defined() && tensor->requires_grad());
         }
         if (!differentiated || !at::GradMode::is_enabled()) {
-          auto outputs = residual_forward(*kernel, *call, /*save=*/false);
+          auto outputs = residual_forward(*call, /*save=*/false);
           return {outputs.sum, outputs.y};
         }
-        const auto outputs = ResidualFunction::run(*kernel, *call);
+        const auto outputs = ResidualFunction::run(*call);
         const bool has_norm = call->settings.has_norm();
         return {call->settings.has_sum() ? outputs.front() : at::Tensor(),
                 has_norm ? outputs.back() : at::Tensor()};

@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 namespace evenkeel::detail {
 
-/// What a residual does beside its tensors, in the 8 bytes that autograd keeps of it.
+/// What a residual does beside its tensors.
 struct ResidualSettings {
   float eps = 0.0F;
   uint32_t threshold : 17;  ///< Of 65536: how many of the 16-bit draws drop an element.
@@ -29,27 +28,28 @@ struct ResidualSettings {
     threshold = static_cast<uint32_t>(std::min<int64_t>(std::llround(dropout * 65536.0), 65535));
   }
   float kept_scale() const { return 65536.0F / static_cast<float>(65536U - threshold); }
-
-  int64_t packed() const {
-    int64_t bits = 0;
-    static_assert(sizeof(*this) == sizeof(bits));
-    std::memcpy(&bits, this, sizeof(bits));
-    return bits;
-  }
-  static ResidualSettings unpacked(int64_t bits) {
-    ResidualSettings settings;
-    std::memcpy(static_cast<void*>(&settings), &bits, sizeof(bits));
-    return settings;
-  }
 };
 
-/// One residual on a CUDA device, its tensors contiguous and aligned for 16-byte loads.
+/// One residual, its tensors contiguous and aligned for 16-byte loads.
 struct ResidualCall {
   at::Tensor x, f, a, b, c, w, beta;
   ResidualSettings settings;
 
   int64_t dim() const { return x.size(-1); }
   int64_t rows() const { return x.numel() / dim(); }
+};
+
+/// What forward gives.
+struct ResidualOutputs {
+  at::Tensor y, sum;
+  at::Tensor saved;  ///< Seed and offset of the dropout, then mean and 1 / deviation of each row.
+};
+
+constexpr int64_t kSavedRandom = 4;  // floats before the rows' statistics
+
+/// What backward gives, as far as it is wanted.
+struct ResidualGradients {
+  at::Tensor x, f, a, b, c, w, beta;
 };
 
 /// The kernels' number for a type; -1 for a type that they do not know.

@@ -73,8 +73,8 @@ inline int64_t stage_bytes(const ResidualConfig& config, const ResidualTuning& t
 /// Shared memory of a block beside what the source declares.
 inline int64_t shared_bytes(const ResidualConfig& config, const ResidualTuning& tuning) {
   const int64_t ring = tuning.stages > 1 ? tuning.stages * stage_bytes(config, tuning) : 0;
-  const int64_t sums = config.backward != 0U && tuning.groups > 1 && config.columns() > 0
-                           ? static_cast<int64_t>(config.dim) * tuning.groups * 4
+  const int64_t sums = config.backward != 0U && tuning.groups > 1
+                           ? static_cast<int64_t>(config.dim) * tuning.groups * config.columns() * 4
                            : 0;
   return std::max(ring, sums);
 }
@@ -86,8 +86,9 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
                          ((config.has_sum != 0U || config.has_dsum != 0U) && config.sum == 0);
   const bool backward = config.backward != 0U;
   const bool mixed = config.x != config.f;
-  const bool all_float = any_float && !mixed;
   const bool wide_rows = dim >= 1024;
+  const bool many_to_a_row =
+      !backward && any_float && config.drop == 0U && dim > 512 && dim <= 1024;
   ResidualTuning tuning;
   tuning.vec = any_float ? 4 : 8;
   while (dim % tuning.vec != 0) tuning.vec /= 2;
@@ -96,28 +97,32 @@ inline ResidualTuning tuning_for(const ResidualConfig& config, int architecture)
     while (tuning.threads / 2 >= loads) tuning.threads /= 2;
   } else {
     // So many elements of a row for each thread; more where a row would need too many threads.
-    int share = backward || dim <= 512 ? 8 : 16;
-    if (backward && wide_rows && all_float) share = 4;
-    if (backward && wide_rows && mixed && dim < 2048) share = 16;
+    int share = 8;
+    if (!backward && (config.drop != 0U || any_float || dim > 1024)) share = 16;
+    if (many_to_a_row) share = 4;
     const int turns = std::max(1, share / tuning.vec);
     const int most_threads = backward ? 512 : 1024;
     tuning.threads = std::min(most_threads, ((loads + turns - 1) / turns + 31) / 32 * 32);
   }
-  int block = any_float && dim > 512 ? 64 : 256;
-  if (backward) block = !wide_rows ? 512 : !mixed ? 256 : dim < 2048 ? 128 : 512;
+  int block = many_to_a_row ? 512 : any_float && dim > 512 ? 64 : 256;
+  // Backward each block ends with a row of sums: one to a multiprocessor.
+  if (backward) block = any_float && wide_rows && tuning.threads <= 128 ? 384 : 512;
   tuning.groups = std::max(1, block / tuning.threads);
   // Lets the compiler have the registers that leave so many threads on a multiprocessor.
-  tuning.resident = std::max(1, 512 / (tuning.threads * tuning.groups));
-  if (backward) tuning.resident = std::min(2, tuning.resident);  // each ends with a row of sums
+  tuning.resident = backward ? 1 : std::max(1, 512 / (tuning.threads * tuning.groups));
   const int kept = (loads + tuning.threads - 1) / tuning.threads * tuning.vec;
   tuning.keep = kept <= 16;
   tuning.launch_early = architecture >= 90;
   const bool async = architecture >= 80 && tuning.vec >= 2;  // a copy has 4 bytes at least
-  tuning.stages = !async ? 1 : backward && !mixed ? 3 : 2;
-  // What autocast makes of a residual goes best in one pass.
-  if (!backward && mixed && dim > 512) tuning.stages = 1;
-  constexpr int64_t kMostShared = int64_t{96} * 1024;
-  while (tuning.stages > 1 && shared_bytes(config, tuning) > kMostShared) --tuning.stages;
+  tuning.stages = !async ? 1 : backward && wide_rows && tuning.groups > 1 ? 3 : 2;
+  // What autocast makes of a residual goes best in one pass where rows are long.
+  if (!backward && mixed && dim > 512 && !many_to_a_row) tuning.stages = 1;
+  const int64_t most_shared = int64_t{architecture < 80 ? 64 : 96} * 1024;
+  while (tuning.stages > 1 && shared_bytes(config, tuning) > most_shared) --tuning.stages;
+  const int whole_warps = std::max(1, 32 / tuning.threads);
+  while (tuning.groups > whole_warps && shared_bytes(config, tuning) > most_shared) {
+    tuning.groups -= whole_warps;
+  }
   tuning.grid = tuning.stages == 1 && !backward ? 0 : 1;
   return tuning;
 }

@@ -6,7 +6,11 @@
 #include <evenkeel/kernels/detail/residual_kernel.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cstdint>
@@ -43,26 +47,28 @@ inline CudaDriver::Handle current_stream(const CudaDriver& driver, c10::Device d
   return driver.cuda_stream(&stream);
 }
 
-struct ResidualOutputs {
-  at::Tensor y, sum;
-  at::Tensor saved;  ///< Seed and offset of the dropout, then mean and 1 / deviation of each row.
-};
+/// Memory for an output on the current device, without the ways through LibTorch's dispatcher that
+/// at::empty takes.
+inline c10::Allocator* cuda_allocator() {
+  return at::detail::getCUDAHooks().getCUDADeviceAllocator();
+}
 
-constexpr int64_t kSavedRandom = 4;  // floats before the rows' statistics
+inline at::Tensor empty_cuda(at::IntArrayRef sizes, at::ScalarType type) {
+  const c10::DispatchKeySet keys(c10::DispatchKey::CUDA);
+  at::Tensor tensor(at::detail::empty_generic(sizes, cuda_allocator(), keys, type, {}));
+  return tensor;
+}
 
 /// Runs the forward kernel. `save` what backward needs.
-inline ResidualOutputs residual_forward(const ResidualKernel& kernel,
-                                        const ResidualCall& call,
-                                        bool save) {
+inline ResidualOutputs cuda_residual_forward(const ResidualKernel& kernel,
+                                             const ResidualCall& call,
+                                             bool save) {
   const c10::OptionalDeviceGuard guard(call.x.device());
   const auto& driver = kernel.driver();
   driver.make_context_current(call.x.get_device());
   ResidualOutputs outputs;
-  const auto options = call.x.options();
   const auto& settings = call.settings;
-  const auto output = [&](uint32_t type) {
-    return at::empty(call.x.sizes(), options.dtype(type_of_code(type)));
-  };
+  const auto output = [&](uint32_t type) { return empty_cuda(call.x.sizes(), type_of_code(type)); };
   if (settings.has_norm()) outputs.y = output(settings.y);
   if (settings.has_sum()) outputs.sum = output(settings.sum);
   ForwardArgs args{};
@@ -71,7 +77,7 @@ inline ResidualOutputs residual_forward(const ResidualKernel& kernel,
   args.sum = output_address(outputs.sum);
   if (save && (settings.has_norm() || settings.drops())) {
     const int64_t stats = settings.has_norm() ? 2 * args.in.rows : 0;
-    outputs.saved = at::empty({kSavedRandom + stats}, options.dtype(at::kFloat));
+    outputs.saved = empty_cuda({kSavedRandom + stats}, at::kFloat);
     auto* saved = static_cast<float*>(outputs.saved.mutable_data_ptr());
     args.in.random = settings.drops() ? saved : nullptr;
     args.stats = settings.has_norm() ? saved + kSavedRandom : nullptr;
@@ -88,30 +94,26 @@ inline ResidualOutputs residual_forward(const ResidualKernel& kernel,
   return outputs;
 }
 
-struct ResidualGradients {
-  at::Tensor x, f, a, b, c, w, beta;
-};
-
 /// Runs the backward kernel and the sums that end it. `config` says which gradients are wanted; dy
 /// and dsum are what comes in, either of them undefined where it is zero.
-inline ResidualGradients residual_backward(const ResidualKernel& kernel,
-                                           const ResidualConfig& config,
-                                           const ResidualCall& call,
-                                           const at::Tensor& dy,
-                                           const at::Tensor& dsum,
-                                           const at::Tensor& saved) {
+inline ResidualGradients cuda_residual_backward(const ResidualKernel& kernel,
+                                                const ResidualConfig& config,
+                                                const ResidualCall& call,
+                                                const at::Tensor& dy,
+                                                const at::Tensor& dsum,
+                                                const at::Tensor& saved) {
   const c10::OptionalDeviceGuard guard(call.x.device());
   const auto& driver = kernel.driver();
   driver.make_context_current(call.x.get_device());
   ResidualGradients gradients;
-  if (config.dx != 0U) gradients.x = at::empty(call.x.sizes(), call.x.options());
-  if (config.df != 0U) gradients.f = at::empty(call.f.sizes(), call.f.options());
+  if (config.dx != 0U) gradients.x = empty_cuda(call.x.sizes(), call.x.scalar_type());
+  if (config.df != 0U) gradients.f = empty_cuda(call.f.sizes(), call.f.scalar_type());
 
   SumsArgs sums{};
   size_t used = 0;
   const auto wanted = [&](bool want, const at::Tensor& parameter, at::Tensor& gradient) {
     if (!want) return;
-    gradient = at::empty(parameter.sizes(), parameter.options());
+    gradient = empty_cuda(parameter.sizes(), parameter.scalar_type());
     sums.out[used++] = {gradient.mutable_data_ptr(),
                         static_cast<int32_t>(parameter.numel()),
                         type_code(parameter.scalar_type())};
@@ -135,12 +137,12 @@ inline ResidualGradients residual_backward(const ResidualKernel& kernel,
   }
   args.dx = output_address(gradients.x);
   args.df = output_address(gradients.f);
-  at::Tensor partial;
+  at::DataPtr partial;
   if (used > 0) {
     sums.rows = static_cast<int32_t>(kernel.blocks(args.in.rows));
     sums.columns = static_cast<int32_t>(config.partial_row());
-    partial = at::empty({int64_t{sums.rows} * sums.columns}, call.x.options().dtype(at::kFloat));
-    args.partial = partial.mutable_data_ptr();
+    partial = cuda_allocator()->allocate(sizeof(float) * sums.rows * sums.columns);
+    args.partial = partial.get();
     sums.partial = args.partial;
   }
   const auto stream = current_stream(driver, call.x.device());

@@ -2,18 +2,24 @@
 #pragma once
 
 #include <evenkeel/kernels/detail/plain_residual.hpp>
-#include <evenkeel/kernels/detail/residual_cuda.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/residual_compute.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
+#include <c10/util/intrusive_ptr.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
+#include <mutex>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,9 +36,9 @@ inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& sa
   config.backward = 1;
   config.has_dsum = 1;
   config.df = 1;
-  const auto* kernel = ResidualKernel::find(config);
-  TORCH_CHECK(kernel != nullptr, "fused_residual: no kernel recomputes the dropout mask");
-  return residual_backward(*kernel, config, ones, {}, at::ones_like(ones.x), saved).f;
+  const auto factors = residual_backward(config, ones, {}, at::ones_like(ones.x), saved);
+  TORCH_CHECK(factors, "fused_residual: no kernel recomputes the dropout mask");
+  return factors->f;
 }
 
 /// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
@@ -59,70 +65,63 @@ inline std::vector<at::Tensor> differentiable_residual(const ResidualCall& call,
   return outputs;
 }
 
+/// A node of autograd's graph: LibTorch holds them by std::shared_ptr, newer ones by intrusive_ptr.
+template <typename T>
+auto make_node() {
+  if constexpr (std::is_base_of_v<c10::intrusive_ptr_target, T>) {
+    return c10::make_intrusive<T>();
+  } else {
+    return std::shared_ptr<T>(new T, [](auto* node) { deleteNode(node); });
+  }
+}
+
 /// The fused residual as autograd sees it. Its outputs are the sum and then the norm, as far as
-/// wanted.
-class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
-  using Context = torch::autograd::AutogradContext;
+/// wanted. A node of its own rather than a torch::autograd::Function: that costs the host less.
+class ResidualFunction : public torch::autograd::Node {
   using Tensors = torch::autograd::variable_list;
-  using Optional = std::optional<at::Tensor>;
+  static constexpr size_t kTensors = 7;  // x, f, a, b, c, w, beta
 
  public:
-  static Tensors run(const ResidualKernel& kernel, const ResidualCall& call) {
-    const auto optional = [](const at::Tensor& tensor) {
-      return tensor.defined() ? Optional(tensor) : std::nullopt;
-    };
-    return apply(call.x,
-                 call.f,
-                 optional(call.a),
-                 optional(call.b),
-                 optional(call.c),
-                 optional(call.w),
-                 optional(call.beta),
-                 &kernel,
-                 &call);
-  }
-
-  static Tensors forward(Context* context,
-                         const at::Tensor& /*x*/,
-                         const at::Tensor& /*f*/,
-                         const Optional& /*a*/,
-                         const Optional& /*b*/,
-                         const Optional& /*c*/,
-                         const Optional& /*w*/,
-                         const Optional& /*beta*/,
-                         const ResidualKernel* kernel,
-                         const ResidualCall* call) {
-    auto outputs = residual_forward(*kernel, *call, /*save=*/true);
-    context->save_for_backward(
-        {call->x, call->f, call->a, call->b, call->c, call->w, call->beta, outputs.saved});
-    context->saved_data["settings"] = call->settings.packed();
-    context->set_materialize_grads(false);
+  static Tensors run(const ResidualCall& call) {
+    auto outputs = forward(call);
+    const auto node = make_node<ResidualFunction>();
+    node->set_next_edges(torch::autograd::collect_next_edges(call.x,
+                                                             call.f,
+                                                             call.a,
+                                                             call.b,
+                                                             call.c,
+                                                             call.w,
+                                                             call.beta));
+    node->settings_ = call.settings;
+    const auto& saved = outputs.saved;
+    size_t next = 0;
+    for (const auto* tensor :
+         {&call.x, &call.f, &call.a, &call.b, &call.c, &call.w, &call.beta, &saved}) {
+      if (tensor->defined()) {
+        node->saved_[next] = torch::autograd::SavedVariable(*tensor, /*is_output=*/false);
+      }
+      ++next;
+    }
     Tensors results;
+    results.reserve(2);
     if (outputs.sum.defined()) results.push_back(std::move(outputs.sum));
     if (outputs.y.defined()) results.push_back(std::move(outputs.y));
+    for (auto& result : results) torch::autograd::set_history(result, node);
     return results;
   }
 
-  static Tensors backward(Context* context, Tensors gradients) {
-    constexpr size_t kTensors = 7;
-    Tensors results(kTensors + 2);
-    const auto variables = context->get_saved_variables();
+  Tensors apply(Tensors&& gradients) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Tensors results(kTensors);
     ResidualCall call;
-    call.x = variables[0];
-    call.f = variables[1];
-    call.a = variables[2];
-    call.b = variables[3];
-    call.c = variables[4];
-    call.w = variables[5];
-    call.beta = variables[6];
-    call.settings = ResidualSettings::unpacked(context->saved_data["settings"].toInt());
-    const auto& saved = variables[kTensors];
-
-    std::array<bool, kTensors> wanted{};
-    size_t edge = 0;
-    for (size_t i = 0; i < kTensors; ++i) {
-      if (variables[i].defined()) wanted[i] = context->needs_input_grad(edge++);
+    call.settings = settings_;
+    size_t next = 0;
+    for (auto* tensor : {&call.x, &call.f, &call.a, &call.b, &call.c, &call.w, &call.beta}) {
+      *tensor = saved_[next++].unpack();
     }
+    const auto saved = saved_[kTensors].unpack();
+    std::array<bool, kTensors> wanted{};
+    for (size_t i = 0; i < kTensors; ++i) wanted[i] = task_should_compute_output(i);
     const bool has_sum = call.settings.has_sum();
     at::Tensor dsum = has_sum ? gradients.front() : at::Tensor();
     at::Tensor dy = call.settings.has_norm() ? gradients.back() : at::Tensor();
@@ -146,8 +145,8 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
     config.dbeta = wanted[6] && dy.defined();
     dy = prepared(dy, call.settings.y);
     dsum = prepared(dsum, call.settings.sum);
-    const auto* kernel = ResidualKernel::find(config);
-    if (kernel == nullptr) {  // the warning has been given
+    auto computed = residual_backward(config, call, dy, dsum, saved);
+    if (!computed) {  // the warning has been given
       const at::AutoGradMode grad_mode(true);
       through_operators(call, saved, gradients, wanted, results);
       for (auto& result : results) {
@@ -155,27 +154,39 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
       }
       return results;
     }
-    auto computed = residual_backward(*kernel, config, call, dy, dsum, saved);
-    results[0] = std::move(computed.x);
-    results[1] = std::move(computed.f);
-    results[2] = std::move(computed.a);
-    results[3] = std::move(computed.b);
-    results[4] = std::move(computed.c);
-    results[5] = std::move(computed.w);
-    results[6] = std::move(computed.beta);
+    results[0] = std::move(computed->x);
+    results[1] = std::move(computed->f);
+    results[2] = std::move(computed->a);
+    results[3] = std::move(computed->b);
+    results[4] = std::move(computed->c);
+    results[5] = std::move(computed->w);
+    results[6] = std::move(computed->beta);
     return results;
   }
 
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& saved : saved_) saved.reset_data();
+  }
+
  private:
+  static ResidualOutputs forward(const ResidualCall& call) {
+    const at::NoGradGuard no_grad;
+    return residual_forward(call, /*save=*/true);
+  }
+
   static at::Tensor prepared(const at::Tensor& gradient, uint32_t type) {
-    return gradient.defined() ? aligned(gradient.to(type_of_code(type))) : gradient;
+    if (!gradient.defined() || gradient.scalar_type() == type_of_code(type)) {
+      return aligned(gradient);
+    }
+    return aligned(gradient.to(type_of_code(type)));
   }
 
   /// The same gradients by operators that can be differentiated again.
   static void through_operators(ResidualCall call,
                                 const at::Tensor& saved,
                                 const Tensors& gradients,
-                                const std::array<bool, 7>& wanted,
+                                const std::array<bool, kTensors>& wanted,
                                 Tensors& results) {
     at::Tensor factors;
     if (call.settings.drops()) {
@@ -183,7 +194,7 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
       factors = dropout_factors(call, saved);
     }
     // Aliases, since one tensor may stand in two places and each has a gradient of its own.
-    const std::array<at::Tensor*, 7>
+    const std::array<at::Tensor*, kTensors>
         tensors{&call.x, &call.f, &call.a, &call.b, &call.c, &call.w, &call.beta};
     Tensors inputs;
     for (size_t i = 0; i < tensors.size(); ++i) {
@@ -210,6 +221,9 @@ class ResidualFunction : public torch::autograd::Function<ResidualFunction> {
       if (wanted[i]) results[i] = computed[next++];
     }
   }
+
+  ResidualSettings settings_;
+  std::array<torch::autograd::SavedVariable, kTensors + 1> saved_;  // and what forward computed
 };
 
 }  // namespace evenkeel::detail

@@ -95,14 +95,20 @@ class ResidualKernel {
                        : int64_t{resident} * driver.attribute(kMultiprocessors, device);
     if (config.backward != 0U) {
       sums_.function = module.function("evenkeel_column_sums");
-      sums_.threads = 128;
+      sums_.threads = 256;
       sums_.launch_early = tuning.launch_early;
     }
   }
 
-  /// Blocks for so many rows; each writes a row of partial sums.
+  /// Blocks for so many rows; each writes a row of partial sums. Where the last turn would occupy
+  /// few of the blocks that the GPU holds, there are no more than the turns need.
   int64_t blocks(int64_t rows) const {
-    return std::min((rows + rows_a_block_ - 1) / rows_a_block_, most_blocks_);
+    const auto over = [](int64_t p, int64_t q) { return (p + q - 1) / q; };
+    const int64_t turns_of_one = over(rows, rows_a_block_);
+    if (turns_of_one <= most_blocks_) return turns_of_one;
+    const int64_t rest = turns_of_one % most_blocks_;
+    if (rest == 0 || 4 * rest > most_blocks_) return most_blocks_;
+    return over(turns_of_one, over(turns_of_one, most_blocks_));
   }
 
   template <typename Args>
@@ -118,7 +124,7 @@ class ResidualKernel {
 
   static const std::string& source() {
     static const std::string whole =
-        std::string(kElementsSource) + kRowsSource + kForwardSource + kBackwardSource + kSumsSource;
+        std::string(kElementsSource) + kRowsSource + kForwardSource + kSumsSource + kBackwardSource;
     return whole;
   }
 

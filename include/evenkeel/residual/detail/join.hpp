@@ -36,4 +36,16 @@ torch::Tensor join(const ResidualTerms& terms, Norm& norm) {
   return norm->forward(join(terms));
 }
 
+/// The sum and its norm.
+template <typename Norm>
+JoinedResidual join_both(const ResidualTerms& terms, Norm& norm) {
+  if constexpr (IsFusedNorm<Norm>::value) {
+    if (const auto known = FusedNorm<Norm>::of(*norm)) {
+      return join_residual(terms, *known, /*want_sum=*/true);
+    }
+  }
+  const auto sum = join(terms);
+  return {sum, norm->forward(sum)};
+}
+
 }  // namespace evenkeel::detail

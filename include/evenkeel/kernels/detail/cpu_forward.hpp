@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/kernels/detail/cpu_dropout.hpp>
+#include <evenkeel/kernels/detail/cpu_lanes.hpp>
+#include <evenkeel/kernels/detail/cpu_rows.hpp>
+
+#include <cmath>
+#include <cstdint>
+
+namespace evenkeel::detail {
+
+struct CpuForward {
+  CpuResidual in;
+  CpuRows y, sum;  ///< The norm and the sum, as far as wanted.
+};
+
+/// Rows `begin` to `end`: one pass over memory; what else a row needs is done in the L1 cache.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t begin, int64_t end) {
+  const CpuResidual in = call.in;  // a copy of its own: no store can change it
+  const int64_t dim = in.dim;
+  const float share = 1.0F / static_cast<float>(dim);
+  RowBuffers buffers(5, dim);
+  float* const factors = in.dropout.threshold != 0 ? buffers[4] : nullptr;
+  for (int64_t row = begin; row < end; ++row) {
+    const float* x = read_row<N>(in.x, row, dim, buffers[0]);
+    const float* f = read_row<N>(in.f, row, dim, buffers[1]);
+    if (factors != nullptr) dropout_row<N>(in.dropout, row, dim, factors);
+    float* sum = begin_row(call.sum, row, dim, buffers[2]);
+    RowTotal<N> total;
+    for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
+      using L = decltype(lanes);
+      typename L::F value;
+      typename L::F dropped;
+      dropped_of<L>(dropped, in, f, factors, i);
+      joined_of<L>(value, in, x, dropped, i);
+      L::at(sum + i) = value;
+      total.add(lanes, in.norm == 1 ? value : value * value);
+    });
+    end_row<N>(call.sum, row, dim, sum);
+    if (in.norm == 0) continue;
+
+    float mean = 0.0F;
+    float variance = total.value() * share;
+    if (in.norm == 1) {
+      // From a first mean, of which the second pass says how far it was off.
+      const float near = total.value() * share;
+      RowTotal<N> distances;
+      RowTotal<N> squares;
+      for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
+        using L = decltype(lanes);
+        const typename L::F distance = L::at(sum + i) - near;
+        distances.add(lanes, distance);
+        squares.add(lanes, distance * distance);
+      });
+      const float off = distances.value() * share;
+      mean = near + off;
+      variance = squares.value() * share - off * off;
+    }
+    const float scale = 1.0F / std::sqrt(variance + in.eps);
+    if (in.stats != nullptr) {
+      in.stats[2 * row] = mean;
+      in.stats[2 * row + 1] = scale;
+    }
+    float* y = begin_row(call.y, row, dim, buffers[3]);
+    for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
+      using L = decltype(lanes);
+      typename L::F value = (L::at(sum + i) - mean) * scale;
+      if (in.w != nullptr) value *= L::at(in.w + i);
+      if (in.beta != nullptr) value += L::at(in.beta + i);
+      L::at(y + i) = value;
+    });
+    end_row<N>(call.y, row, dim, y);
+  }
+}
+
+}  // namespace evenkeel::detail

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/kernels/detail/cpu_dropout.hpp>
+#include <evenkeel/kernels/detail/cpu_lanes.hpp>
+
+#include <cstdint>
+#include <vector>
+
+namespace evenkeel::detail {
+
+/// Activations as rows in memory; no data where there are none.
+struct CpuRows {
+  void* data = nullptr;
+  uint32_t type = 0;  ///< 0 float, 1 bfloat16, 2 half
+
+  bool exist() const { return data != nullptr; }
+};
+
+/// A gain: one value for each column, or one for all.
+struct CpuGain {
+  const float* columns = nullptr;
+  float number = 1.0F;
+};
+
+/// A residual as the rows' loops see it. Parameters are float32.
+struct CpuResidual {
+  int64_t dim = 0;
+  CpuRows x, f;
+  CpuGain a, b;                               ///< Gains of shortcut and branch.
+  const float* c = nullptr;                   ///< Bias of f, or null.
+  const float *w = nullptr, *beta = nullptr;  ///< The norm's weight and bias, or null.
+  CpuDropout dropout;                         ///< Drops nothing where its threshold is 0.
+  uint32_t norm = 0;                          ///< 0 none, 1 LayerNorm, 2 RMSNorm
+  float eps = 0.0F;
+  float* stats = nullptr;  ///< Mean and 1 / deviation of each row, or null.
+};
+
+/// Room for rows, each with whole vectors and whole blocks of the dropout.
+class RowBuffers {
+ public:
+  RowBuffers(int64_t rows, int64_t dim)
+      : stride_((dim + kDropoutBlock - 1) / kDropoutBlock * kDropoutBlock),
+        values_(static_cast<size_t>(rows * stride_)) {}
+  float* operator[](int64_t row) { return values_.data() + row * stride_; }
+
+ private:
+  int64_t stride_;
+  std::vector<float> values_;
+};
+
+/// A row in float32: where it lies, or in `buffer`.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline const float* read_row(const CpuRows& rows,
+                                                    int64_t row,
+                                                    int64_t dim,
+                                                    float* buffer) {
+  if (rows.type == 0) return static_cast<const float*>(rows.data) + row * dim;
+  const auto* from = static_cast<const uint16_t*>(rows.data) + row * dim;
+  const bool bfloat16 = rows.type == 1;
+  for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
+    widen_to<decltype(lanes)>(buffer + i, from + i, bfloat16);
+  });
+  return buffer;
+}
+
+/// Where to write a row in float32: its own place, or `buffer`, to be narrowed by `end_row`.
+inline float* begin_row(const CpuRows& rows, int64_t row, int64_t dim, float* buffer) {
+  return rows.exist() && rows.type == 0 ? static_cast<float*>(rows.data) + row * dim : buffer;
+}
+
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline void end_row(const CpuRows& rows,
+                                           int64_t row,
+                                           int64_t dim,
+                                           const float* buffer) {
+  if (!rows.exist() || rows.type == 0) return;
+  auto* to = static_cast<uint16_t*>(rows.data) + row * dim;
+  const bool bfloat16 = rows.type == 1;
+  for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
+    narrow_to<decltype(lanes)>(to + i, buffer + i, bfloat16);
+  });
+}
+
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void times_gain(typename L::F& value,
+                                              const CpuGain& gain,
+                                              int64_t column) {
+  if (gain.columns != nullptr) {
+    value *= L::at(gain.columns + column);
+  } else {
+    value *= gain.number;
+  }
+}
+
+/// dropout(f + bias); `factors` is null where nothing is dropped.
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void dropped_of(typename L::F& value,
+                                              const CpuResidual& in,
+                                              const float* f,
+                                              const float* factors,
+                                              int64_t column) {
+  value = L::at(f + column);
+  if (in.c != nullptr) value += L::at(in.c + column);
+  if (factors != nullptr) value *= L::at(factors + column);
+}
+
+/// shortcut * x + branch * dropped
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void joined_of(typename L::F& sum,
+                                             const CpuResidual& in,
+                                             const float* x,
+                                             const typename L::F& dropped,
+                                             int64_t column) {
+  typename L::F branch = dropped;
+  times_gain<L>(branch, in.b, column);
+  sum = L::at(x + column);
+  times_gain<L>(sum, in.a, column);
+  sum += branch;
+}
+
+}  // namespace evenkeel::detail

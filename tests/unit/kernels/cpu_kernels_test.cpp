@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// The CPU's kernels, for every set of instructions that this machine has.
+#include <evenkeel/kernels/detail/cpu_dropout.hpp>
+#include <evenkeel/kernels/detail/cpu_kernels.hpp>
+#include <evenkeel/kernels/detail/cpu_lanes.hpp>
+#include <evenkeel/kernels/detail/parallel_chunks.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/residual_cpu.hpp>
+#include <evenkeel/kernels/fused_residual.hpp>
+
+#include "all_close.hpp"
+#include "operators.hpp"
+#include "residual_formula.hpp"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace evenkeel {
+namespace {
+
+using test::same_bits;
+using Tensors = std::vector<torch::Tensor>;
+
+// Ends with the number of threads that it found.
+class ThreadsGuard {
+ public:
+  explicit ThreadsGuard(int threads) : before_(at::get_num_threads()) {
+    at::set_num_threads(threads);
+  }
+  ~ThreadsGuard() { at::set_num_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
+
+ private:
+  int before_;
+};
+
+class CpuKernelsTest : public ::testing::TestWithParam<detail::CpuKernels> {
+ protected:
+  void SetUp() override { torch::manual_seed(0); }
+
+  // A residual with everything that one can have.
+  static detail::ResidualCall call(int64_t rows, int64_t dim, torch::ScalarType type) {
+    const auto randn = [&](torch::IntArrayRef shape) { return torch::randn(shape).to(type); };
+    detail::ResidualCall made{randn({rows, dim}),
+                              randn({rows, dim}),
+                              randn({dim}),
+                              randn({dim}),
+                              randn({dim}),
+                              randn({dim}),
+                              randn({dim}),
+                              {}};
+    made.settings.eps = 1e-5F;
+    made.settings.norm = 1;
+    made.settings.want_sum = 1;
+    made.settings.y = made.settings.sum = static_cast<uint32_t>(detail::type_code(type));
+    made.settings.set_dropout(0.25);
+    return made;
+  }
+
+  // Outputs and gradients, after the same seed.
+  static Tensors results(const detail::CpuKernels& kernels, const detail::ResidualCall& call) {
+    torch::manual_seed(4);
+    const auto outputs = detail::cpu_residual_forward(kernels, call, /*save=*/true);
+    auto config = detail::config_of(call);
+    config.dx = config.df = config.dw = config.dbeta = config.da = config.db = config.dc = 1;
+    const auto gradients = detail::cpu_residual_backward(kernels,
+                                                         config,
+                                                         call,
+                                                         outputs.sum,  // any numbers
+                                                         outputs.y,
+                                                         outputs.saved);
+    return {outputs.y,
+            outputs.sum,
+            gradients.x,
+            gradients.f,
+            gradients.a,
+            gradients.b,
+            gradients.c,
+            gradients.w,
+            gradients.beta};
+  }
+};
+
+TEST_P(CpuKernelsTest, AgreesWithTheOthersInEveryWidthAndType) {
+  for (const auto type : {torch::kFloat32, torch::kBFloat16, torch::kHalf}) {
+    for (const int64_t dim : {1, 3, 16, 31, 64, 129, 1000}) {
+      SCOPED_TRACE(::testing::Message() << type << ", " << dim << " columns");
+      const auto same = call(131, dim, type);
+      const auto expected = results(detail::kernels_baseline, same);
+      const auto actual = results(GetParam(), same);
+      for (size_t i = 0; i < actual.size(); ++i) {
+        const auto exact = expected[i].to(torch::kFloat64);
+        const double rounding = type == torch::kFloat32 ? 1e-5 : type == torch::kHalf ? 2e-3 : 1e-2;
+        EXPECT_LT(test::relative_error(actual[i], exact), rounding) << "result " << i;
+      }
+      // The mask: where the sum is the shortcut alone.
+      EXPECT_TRUE(same_bits(actual[3].eq(0), expected[3].eq(0)));
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, GivesTheSameBitsWithAnyNumberOfThreads) {
+  const auto same = call(3000, 96, torch::kFloat32);
+  const auto several = [&](int threads) {
+    const ThreadsGuard guard(threads);
+    return results(GetParam(), same);
+  };
+  const auto expected = several(1);
+  for (const int threads : {2, 3, 7}) {
+    const auto actual = several(threads);
+    for (size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_TRUE(same_bits(actual[i], expected[i])) << "result " << i << ", threads " << threads;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Instructions,
+                         CpuKernelsTest,
+                         ::testing::ValuesIn(detail::cpu_kernels()),
+                         [](const auto& kernels) { return std::string(kernels.param.name); });
+
+// Random123's known answers for threefry4x32 with 20 rounds.
+TEST(ThreefryTest, GivesTheKnownAnswers) {
+  using L = detail::Lanes<1>;
+  uint32_t words[4] = {0, 0, 0, 0};
+  detail::threefry<L, 20>(words, {0, 0, 0, 0});
+  EXPECT_EQ(std::vector<uint32_t>(words, words + 4),
+            (std::vector<uint32_t>{0x9c6ca96a, 0xe17eae66, 0xfc10ecd4, 0x5256a7d8}));
+}
+
+TEST(HalfTest, IsWidenedAndNarrowedAsLibTorchDoes) {
+  std::vector<int32_t> all(65536);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int32_t>(i);
+  const auto bits = torch::tensor(all).to(torch::kInt16);
+  for (const auto type : {torch::kBFloat16, torch::kHalf}) {
+    SCOPED_TRACE(torch::str(type));
+    const auto narrow = bits.view(type);
+    const auto wide = narrow.to(torch::kFloat32);
+    // Halves, everything between them, and what rounds to neither.
+    const auto between = torch::cat({wide, wide * 1.0003F, wide * 0.99999F, torch::randn({4096})});
+    auto actual = torch::empty_like(wide);
+    auto rounded = torch::empty_like(between, type);
+    detail::for_columns<4>(wide.numel(), [&](auto lanes, int64_t i) {
+      detail::widen_to<decltype(lanes)>(actual.data_ptr<float>() + i,
+                                        static_cast<const uint16_t*>(narrow.const_data_ptr()) + i,
+                                        type == torch::kBFloat16);
+    });
+    detail::for_columns<4>(between.numel(), [&](auto lanes, int64_t i) {
+      detail::narrow_to<decltype(lanes)>(static_cast<uint16_t*>(rounded.mutable_data_ptr()) + i,
+                                         between.data_ptr<float>() + i,
+                                         type == torch::kBFloat16);
+    });
+    EXPECT_TRUE(torch::allclose(actual, wide, 0.0, 0.0, /*equal_nan=*/true));
+    EXPECT_TRUE(torch::allclose(rounded.to(torch::kFloat32),
+                                between.to(type).to(torch::kFloat32),
+                                0.0,
+                                0.0,
+                                /*equal_nan=*/true));
+  }
+}
+
+TEST(ParallelChunksTest, DoesEachChunkOnceOnSeveralThreads) {
+  const ThreadsGuard guard(4);
+  std::vector<std::atomic<int>> done(1000);
+  std::atomic<int> parts{0};
+  detail::parallel_chunks(1000, 10, [&](int64_t begin, int64_t end) {
+    ++parts;
+    for (int64_t i = begin; i < end; ++i) ++done[static_cast<size_t>(i)];
+  });
+  for (const auto& count : done) EXPECT_EQ(count, 1);
+  EXPECT_EQ(parts, 4);
+}
+
+TEST(FusedResidualCpuTest, IsOneOperatorOfLibTorchsAtMost) {
+  const torch::NoGradGuard no_grad;
+  const auto x = torch::randn({8, 64});
+  const auto gain = torch::randn({64});
+  const auto work = [&] {
+    fused_residual({x, x, gain, {}, {}}, ResidualNorm::layer_norm(gain, gain));
+  };
+  for (const auto* name : {"aten::layer_norm", "aten::mul", "aten::add"}) {
+    EXPECT_EQ(test::operators_of(work).count(name), 0U) << name;
+    const FusedResidualGuard off(false);
+    EXPECT_EQ(test::operators_of(work).count(name), 1U) << name;
+  }
+}
+
+TEST(FusedResidualCpuTest, LeavesDoubleToOperators) {
+  const auto x = torch::randn({8, 64}, torch::kFloat64);
+  const auto gain = torch::randn({64}, torch::kFloat64);
+  const auto y = fused_residual({x, x, gain, {}, {}});
+  EXPECT_EQ(y.scalar_type(), torch::kFloat64);
+  EXPECT_TRUE(test::all_close(y, x * gain + x));
+}
+
+}  // namespace
+}  // namespace evenkeel
