@@ -43,6 +43,7 @@ class TransformerTest : public test::DeviceTest {
  protected:
   static torch::Tensor ids(const std::vector<std::vector<int64_t>>& rows) {
     std::vector<torch::Tensor> tensors;
+    tensors.reserve(rows.size());
     for (const auto& row : rows) tensors.push_back(torch::tensor(row, torch::kInt64));
     return torch::stack(tensors).to(device());
   }
