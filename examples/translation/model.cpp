@@ -65,7 +65,7 @@ torch::Device device_of(const Config& config) {
     const torch::Device device(config.device);
     if (device.is_cpu()) return device;
     if (device.is_cuda()) {
-      const auto count = static_cast<int64_t>(torch::cuda::device_count());
+      const auto count = torch::cuda::device_count();
       if (device.has_index() ? device.index() < count : count > 0) return device;
       throw ConfigError(fmt::format("--device: expected one of {} CUDA devices here, but got {}",
                                     count,

@@ -1,6 +1,7 @@
 # Lays out the LibTorch of pip's CUDA package as other machines have it, in symbolic links:
 #   cpu_part  pip's package with no more of NVIDIA's libraries than its CPU part is linked with
 #   zip       one folder with all libraries, no Python package and no CUDA headers, as the zip archive has it
+#   no_fmt    as pip's package, but without fmt's headers, as LibTorch 2.4
 
 function(_link_all folder)  # _link_all(FOLDER FILE...)
   file(MAKE_DIRECTORY "${folder}")
@@ -33,7 +34,14 @@ function(libtorch_layout layout torch work out)
     _link_all("${work}/lib" ${libraries})
     _link_all("${work}" "${torch}/include" "${torch}/share")
     set(${out} "${work}" PARENT_SCOPE)
+  elseif(layout STREQUAL "no_fmt")
+    file(GLOB headers "${torch}/include/*")
+    list(REMOVE_ITEM headers "${torch}/include/fmt")
+    _link_all("${work}/torch/include" ${headers})
+    _link_all("${work}/torch" "${torch}/lib" "${torch}/share")
+    _link_all("${work}" "${torch}/../nvidia")
+    set(${out} "${work}/torch" PARENT_SCOPE)
   else()
-    message(FATAL_ERROR "expected a layout cpu_part or zip, but got ${layout}")
+    message(FATAL_ERROR "expected a layout cpu_part, zip or no_fmt, but got ${layout}")
   endif()
 endfunction()

@@ -27,4 +27,4 @@ file(WRITE "${torch}/lib/libtorch_cuda.so" "")
 expect_refusal("evenkeel: LibTorch in [^ ]+ cannot be loaded: expected NVIDIA's libcudart")
 
 file(WRITE "${torch}/lib/libcudart.so.13" "")
-expect_refusal("evenkeel: expected fmt's headers in ")
+expect_refusal("evenkeel: expected fmt's headers beside LibTorch's in ")

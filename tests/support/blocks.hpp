@@ -57,7 +57,7 @@ class OwnTransformerImpl : public torch::nn::Cloneable<OwnTransformerImpl> {
     const auto add = [&](const char* name, int64_t count, std::vector<OwnBlock>& blocks) {
       blocks.clear();
       for (int64_t i = 0; i < count; ++i) {
-        blocks.push_back(register_module(name + std::to_string(i), OwnBlock()));
+        blocks.emplace_back(register_module(name + std::to_string(i), OwnBlock()));
       }
     };
     add("encoder_", sizes_[0], encoder_blocks);

@@ -34,6 +34,11 @@ class DeviceTest : public SeededTest, public ::testing::WithParamInterface<torch
   static torch::Tensor randn(torch::IntArrayRef shape, torch::ScalarType dtype = torch::kFloat32) {
     return torch::randn(shape, torch::TensorOptions().dtype(dtype)).to(device());
   }
+  template <typename Module>
+  static Module on_device(Module module) {
+    module->to(device());
+    return module;
+  }
 };
 
 inline std::string device_name(const ::testing::TestParamInfo<torch::Device>& info) {

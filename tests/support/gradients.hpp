@@ -35,14 +35,14 @@ inline ::testing::AssertionResult gradients_are_right(const std::function<torch:
     auto flat = inputs[i].detach().view({-1});
     const auto gradient = gradients[i].reshape({-1});
     for (int64_t j = 0; j < flat.numel(); ++j) {
-      const double at = flat[j].item<double>();
+      const auto at = flat[j].item<double>();
       flat[j].fill_(at + kStep);
       const double above = value();
       flat[j].fill_(at - kStep);
       const double below = value();
       flat[j].fill_(at);
       const double expected = (above - below) / (2.0 * kStep);
-      const double actual = gradient[j].item<double>();
+      const auto actual = gradient[j].item<double>();
       largest = std::max(largest, std::abs(actual));
       if (!(std::abs(actual - expected) <= kTolerance * std::max(1.0, std::abs(expected)))) {
         return ::testing::AssertionFailure()

@@ -68,7 +68,7 @@ OutputChange output_change(Model&& model, F&& f, const OutputChangeOptions& opti
   const auto run = [&] {
     const torch::NoGradGuard no_grad;
     guard.restore_rng();
-    const torch::Tensor output = f();
+    torch::Tensor output = f();
     TORCH_CHECK(output.defined() && output.numel() > 0,
                 "output_change: expected the callable to return a tensor, but got none");
     return output;

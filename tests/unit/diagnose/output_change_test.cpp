@@ -98,6 +98,16 @@ class OutputChangeTest : public test::DeviceTest {
     return OutputChangeOptions().perturbation(perturbation).magnitude(kMagnitude);
   }
 
+  template <typename Model>
+  static OutputChange change_of(Model& model,
+                                const torch::Tensor& x,
+                                const OutputChangeOptions& change_options) {
+    return output_change(
+        model,
+        [&] { return model(x); },
+        change_options);
+  }
+
   // Everything that a measurement must leave as it was.
   class Snapshot {
    public:
@@ -135,10 +145,7 @@ TEST_P(OutputChangeTest, OfALinearModelIsWhatTheFormulaSays) {
   const double expected = kMagnitude * kMagnitude * 5.0 * x.square().sum(-1).mean().item<double>();
   for (const auto perturbation : {Perturbation::kGaussian, Perturbation::kSign}) {
     SCOPED_TRACE(to_string(perturbation));
-    const auto change = output_change(
-        model,
-        [&] { return model(x); },
-        moved_by(perturbation).trials(400));
+    const auto change = change_of(model, x, moved_by(perturbation).trials(400));
     EXPECT_GT(change.standard_error, 0.0);
     EXPECT_LT(change.standard_error, 0.1 * expected);
     EXPECT_TRUE(test::within_sampling_error(change.mean, expected, change.standard_error));
@@ -148,10 +155,7 @@ TEST_P(OutputChangeTest, OfALinearModelIsWhatTheFormulaSays) {
 TEST_P(OutputChangeTest, MovesEveryWeightByExactlyTheMagnitudeWithSigns) {
   auto model = linear(1, 5);
   const auto x = torch::full({1, 1}, 3.0, options(torch::kFloat64));
-  const auto change = output_change(
-      model,
-      [&] { return model(x); },
-      moved_by(Perturbation::kSign).trials(8));
+  const auto change = change_of(model, x, moved_by(Perturbation::kSign).trials(8));
 
   for (const auto trial : change.trials) {
     EXPECT_TRUE(all_close(trial, kMagnitude * kMagnitude * 9.0 * 5.0));
@@ -180,10 +184,9 @@ TEST_P(OutputChangeTest, TakesBothSignsAsOften) {
 TEST_P(OutputChangeTest, MovesAgainstTheGradientOfTheLoss) {
   auto model = linear(6, 5);
   const auto x = randn({1, 6}, torch::kFloat64);
-  const auto change = output_change(
-      model,
-      [&] { return model(x); },
-      moved_by(Perturbation::kGradient).trials(2).loss([&] { return model(x).sum(); }));
+  const auto change = change_of(model, x, moved_by(Perturbation::kGradient).trials(2).loss([&] {
+    return model(x).sum();
+  }));
   const double expected = 5.0 * std::pow(kMagnitude * x.abs().sum().item<double>(), 2.0);
 
   EXPECT_TRUE(all_close(change.mean, expected));
@@ -210,10 +213,7 @@ TEST_P(OutputChangeTest, LowersTheLossWithASmallStepAgainstItsGradient) {
 TEST_P(OutputChangeTest, AveragesOverTrialsAndGivesTheirStandardError) {
   auto model = linear(3, 2);
   const auto x = randn({4, 3}, torch::kFloat64);
-  const auto change = output_change(
-      model,
-      [&] { return model(x); },
-      moved_by(Perturbation::kGaussian).trials(5));
+  const auto change = change_of(model, x, moved_by(Perturbation::kGaussian).trials(5));
   ASSERT_EQ(change.trials.size(), 5U);
   const auto trials = torch::tensor(change.trials, torch::kFloat64);
 
@@ -226,10 +226,7 @@ TEST_P(OutputChangeTest, AveragesOverTrialsAndGivesTheirStandardError) {
 TEST_P(OutputChangeTest, AveragesOverAllButTheLastDimension) {
   auto model = linear(1, 4);
   const auto x = torch::tensor({1.0, 2.0, 3.0, 4.0}, options(torch::kFloat64)).view({2, 2, 1});
-  const auto change = output_change(
-      model,
-      [&] { return model(x); },
-      moved_by(Perturbation::kSign));
+  const auto change = change_of(model, x, moved_by(Perturbation::kSign));
 
   EXPECT_TRUE(all_close(change.mean, kMagnitude * kMagnitude * 4.0 * (1 + 4 + 9 + 16) / 4.0));
 }
@@ -250,11 +247,7 @@ TEST_P(OutputChangeTest, RepeatsItselfWithASeedAndNotWithAnother) {
   const auto x = randn({3, 6}, torch::kFloat64);
   const auto measured = [&](uint64_t seed) {
     const auto with_seed = moved_by(Perturbation::kGaussian).trials(3).seed(seed);
-    return output_change(
-               model,
-               [&] { return model(x); },
-               with_seed)
-        .trials;
+    return change_of(model, x, with_seed).trials;
   };
   EXPECT_EQ(measured(1), measured(1));
   EXPECT_NE(measured(1), measured(2));
@@ -262,18 +255,13 @@ TEST_P(OutputChangeTest, RepeatsItselfWithASeedAndNotWithAnother) {
 }
 
 TEST_P(OutputChangeTest, DoesNotDependOnTheNumberOfThreads) {
-  Varied model;
-  model->to(device());
+  auto model = on_device(Varied());
   const auto x = randn({3, 4});
   const int before = torch::get_num_threads();
   std::vector<std::vector<double>> measured;
   for (const int threads : {1, 2}) {
     torch::set_num_threads(threads);
-    measured.push_back(output_change(
-                           model,
-                           [&] { return model(x); },
-                           moved_by(Perturbation::kGaussian).trials(3))
-                           .trials);
+    measured.push_back(change_of(model, x, moved_by(Perturbation::kGaussian).trials(3)).trials);
   }
   torch::set_num_threads(before);
 
@@ -284,8 +272,7 @@ TEST_P(OutputChangeTest, RestoresTheModelBitForBit) {
   for (const auto perturbation :
        {Perturbation::kGaussian, Perturbation::kSign, Perturbation::kGradient}) {
     SCOPED_TRACE(to_string(perturbation));
-    Varied model;
-    model->to(device());
+    auto model = on_device(Varied());
     model->norm->eval();  // the others go on training
     const auto x = randn({3, 4});
     const Snapshot before(*model);
@@ -303,8 +290,7 @@ TEST_P(OutputChangeTest, RestoresTheModelBitForBit) {
 TEST_P(OutputChangeTest, RestoresTheModelWhenTheCallableThrows) {
   for (const int failing_call : {1, 2}) {  // before and after the weights have moved
     SCOPED_TRACE(failing_call);
-    Varied model;
-    model->to(device());
+    auto model = on_device(Varied());
     model->dropout->eval();
     const Snapshot before(*model);
     int calls = 0;
@@ -324,8 +310,7 @@ TEST_P(OutputChangeTest, RestoresTheModelWhenTheCallableThrows) {
 }
 
 TEST_P(OutputChangeTest, RestoresTheModelWhenTheLossThrows) {
-  Varied model;
-  model->to(device());
+  auto model = on_device(Varied());
   const Snapshot before(*model);
   const auto options_ = moved_by(Perturbation::kGradient).loss([]() -> torch::Tensor {
     throw std::runtime_error("no such loss");
@@ -395,8 +380,7 @@ TEST_P(OutputChangeTest, MovesATiedWeightOnce) {
 }
 
 TEST_P(OutputChangeTest, MovesMatricesAloneUnlessToldOtherwise) {
-  Varied model;
-  model->to(device());
+  auto model = on_device(Varied());
   const auto before = test::copy_of_state(*model);
   const auto names = test::state_names(*model);
   const auto moved = [&](const OutputChangeOptions& change_options) {
@@ -448,86 +432,59 @@ TEST(PerturbationTest, PrintsItsName) {
 
 class OutputChangeErrorTest : public test::SeededTest {
  protected:
+  ::testing::AssertionResult refuses(const OutputChangeOptions& options, const std::string& text) {
+    return throws(
+        [&] {
+          output_change(
+              model_,
+              [&] { return f(); },
+              options);
+        },
+        text);
+  }
   torch::Tensor f() { return model_(torch::ones({1, 3})); }
   Linear model_{3, 2};
 };
 
 TEST_F(OutputChangeErrorTest, NeedsATrial) {
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            OutputChangeOptions().trials(0));
-      },
-      "output_change: expected trials >= 1, but got 0"));
+  EXPECT_TRUE(
+      refuses(OutputChangeOptions().trials(0), "output_change: expected trials >= 1, but got 0"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsALossToMoveByItsGradient) {
   const auto options = OutputChangeOptions().perturbation(Perturbation::kGradient);
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            options);
-      },
-      "output_change: expected a loss for the perturbation gradient, but got none"));
+  EXPECT_TRUE(
+      refuses(options,
+              "output_change: expected a loss for the perturbation gradient, but got none"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsALossThatIsAScalar) {
   const auto options =
       OutputChangeOptions().perturbation(Perturbation::kGradient).loss([&] { return f(); });
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            options);
-      },
-      "output_change: expected the loss to be a scalar, but got [1, 2]"));
+  EXPECT_TRUE(refuses(options, "output_change: expected the loss to be a scalar, but got [1, 2]"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsWeightsThatHaveAGradient) {
   model_->weight.requires_grad_(false);
   const auto options =
       OutputChangeOptions().perturbation(Perturbation::kGradient).loss([&] { return f().sum(); });
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            options);
-      },
-      "expected every weight that the gradient moves to require it, but one of "
-      "shape [2, 3] does not"));
+  EXPECT_TRUE(refuses(options,
+                      "expected every weight that the gradient moves to require it, but one of "
+                      "shape [2, 3] does not"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsSomethingToMove) {
   const auto options = OutputChangeOptions().moves(
       [any = false](const std::string&, const torch::Tensor&) { return any; });
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            options);
-      },
-      "output_change: expected at least one parameter of "));
+  EXPECT_TRUE(refuses(options, "output_change: expected at least one parameter of "));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsFloatingPointToMove) {
   model_->register_parameter("ids", torch::ones({3}, torch::kInt64), /*requires_grad=*/false);
   const auto options =
       OutputChangeOptions().moves([](const std::string&, const torch::Tensor&) { return true; });
-  EXPECT_TRUE(throws(
-      [&] {
-        output_change(
-            model_,
-            [&] { return f(); },
-            options);
-      },
-      "output_change: expected ids of floating point to move it, but got Long"));
+  EXPECT_TRUE(
+      refuses(options, "output_change: expected ids of floating point to move it, but got Long"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsTheSameShapeAgain) {

@@ -11,6 +11,7 @@
 #include "fixture.hpp"
 #include "gradients.hpp"
 #include "modules.hpp"
+#include "stacks.hpp"
 #include "torch_layers.hpp"
 
 #include <gtest/gtest.h>
@@ -29,18 +30,52 @@ namespace {
 
 using test::all_close;
 using test::same_bits;
+using test::small_stack;
 using test::throws;
 
 constexpr int64_t kTokens = 5;
 
-StackOptions small(int64_t num_layers) {
-  return {num_layers, 8, 2, 12};
-}
+class DecoderTest : public test::DeviceTest {
+ protected:
+  static torch::Tensor random_tokens() { return randn({2, kTokens, 8}); }
+  static torch::Tensor random_memory() { return randn({2, 4, 8}); }
+  static torch::Tensor with_another_last_token(const torch::Tensor& x) {
+    return torch::cat({x.narrow(1, 0, kTokens - 1), randn({2, 1, 8})}, 1);
+  }
 
-class DecoderTest : public test::DeviceTest {};
+  template <typename Scheme>
+  static void expect_right_gradients() {
+    DecoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
+    layer->to(device(), torch::kFloat64);
+    test::randomise(*layer);
+    const auto x = randn({2, 3, 4}, torch::kFloat64).requires_grad_();
+    const auto memory = randn({2, 2, 4}, torch::kFloat64).requires_grad_();
+    auto inputs = layer->parameters();
+    inputs.push_back(x);
+    inputs.push_back(memory);
+    EXPECT_TRUE(test::gradients_are_right([&] { return layer->forward(x, memory); }, inputs))
+        << scheme::name<Scheme>();
+  }
+
+  template <typename Scheme>
+  static void expect_steps_equal_the_whole(bool cross_attention) {
+    SCOPED_TRACE(scheme::name<Scheme>());
+    auto decoder = on_device(Decoder<Scheme>(small_stack(2).cross_attention(cross_attention)));
+    test::randomise(*decoder);
+    const auto x = random_tokens();
+    const auto memory = cross_attention ? random_memory() : torch::Tensor();
+    DecoderCache cache;
+    std::vector<torch::Tensor> steps;
+    for (int64_t t = 0; t < kTokens; ++t) {
+      steps.push_back(decoder->forward(x.narrow(1, t, 1), memory, {}, &cache));
+      EXPECT_EQ(cache.length, t + 1);
+    }
+    EXPECT_TRUE(all_close(torch::cat(steps, 1), decoder->forward(x, memory)));
+  }
+};
 
 TEST_P(DecoderTest, OfPostNormEqualsTorchs) {
-  Decoder<PostNorm> decoder(small(3));
+  Decoder<PostNorm> decoder(small_stack(3));
   test::randomise(*decoder);
   torch::nn::TransformerDecoder theirs(torch::nn::TransformerDecoderOptions(
       torch::nn::TransformerDecoderLayer(
@@ -49,8 +84,8 @@ TEST_P(DecoderTest, OfPostNormEqualsTorchs) {
   test::copy_into_torch(*decoder, *theirs, "norm3");
   decoder->to(device());
   theirs->to(device());
-  const auto x = randn({2, kTokens, 8});
-  const auto memory = randn({2, 4, 8});
+  const auto x = random_tokens();
+  const auto memory = random_memory();
   const auto padding = torch::tensor({{0, 0, 0, 0}, {0, 0, 1, 1}}).to(options(torch::kBool));
   const auto later =  // torch::nn's adds its mask
       torch::full({kTokens, kTokens}, -std::numeric_limits<double>::infinity(), options()).triu(1);
@@ -65,84 +100,45 @@ TEST_P(DecoderTest, OfPostNormEqualsTorchs) {
   EXPECT_TRUE(all_close(decoder->forward(x, memory, AttentionMask::padding(padding)), expected));
 }
 
-template <typename Scheme>
-void expect_right_gradients(torch::Device device) {
-  DecoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
-  layer->to(device, torch::kFloat64);
-  test::randomise(*layer);
-  auto inputs = layer->parameters();
-  const auto options = torch::dtype(torch::kFloat64).device(device);
-  const auto x = torch::randn({2, 3, 4}, options).requires_grad_();
-  const auto memory = torch::randn({2, 2, 4}, options).requires_grad_();
-  inputs.push_back(x);
-  inputs.push_back(memory);
-  EXPECT_TRUE(test::gradients_are_right([&] { return layer->forward(x, memory); }, inputs))
-      << scheme::name<Scheme>();
-}
-
 TEST_P(DecoderTest, HasRightGradientsInEveryScheme) {
-  expect_right_gradients<PostNorm>(device());
-  expect_right_gradients<PreNorm>(device());
-  expect_right_gradients<Admin>(device());
-  expect_right_gradients<TFixup>(device());
+  expect_right_gradients<PostNorm>();
+  expect_right_gradients<PreNorm>();
+  expect_right_gradients<Admin>();
+  expect_right_gradients<TFixup>();
 }
 
 TEST_P(DecoderTest, SeesNoLaterToken) {
-  Decoder<Admin> decoder(small(2));
-  decoder->to(device());
-  const auto memory = randn({2, 4, 8});
-  const auto x = randn({2, kTokens, 8});
-  auto other = x.clone();
-  other.select(1, kTokens - 1).normal_();
+  auto decoder = on_device(Decoder<Admin>(small_stack(2)));
+  const auto x = random_tokens();
+  const auto memory = random_memory();
   const auto y = decoder->forward(x, memory);
-  const auto z = decoder->forward(other, memory);
+  const auto z = decoder->forward(with_another_last_token(x), memory);
 
   EXPECT_TRUE(all_close(y.narrow(1, 0, kTokens - 1), z.narrow(1, 0, kTokens - 1)));
   EXPECT_FALSE(all_close(y, z));
 }
 
 TEST_P(DecoderTest, SeesEveryTokenWithAMaskThatHidesNone) {
-  Decoder<Admin> decoder(small(2));
-  decoder->to(device());
-  const auto memory = randn({2, 4, 8});
-  const auto x = randn({2, kTokens, 8});
-  auto other = x.clone();
-  other.select(1, kTokens - 1).normal_();
+  auto decoder = on_device(Decoder<Admin>(small_stack(2)));
+  const auto x = random_tokens();
+  const auto memory = random_memory();
   const auto first = [&](const torch::Tensor& input) {
     return decoder->forward(input, memory, {}, nullptr, AttentionMask()).select(1, 0);
   };
 
-  EXPECT_FALSE(all_close(first(x), first(other)));
-}
-
-template <typename Scheme>
-void expect_steps_equal_the_whole(torch::Device device, bool cross_attention) {
-  SCOPED_TRACE(scheme::name<Scheme>());
-  Decoder<Scheme> decoder(small(2).cross_attention(cross_attention));
-  decoder->to(device);
-  test::randomise(*decoder);
-  const auto x = torch::randn({2, kTokens, 8}, device);
-  const auto memory = cross_attention ? torch::randn({2, 4, 8}, device) : torch::Tensor();
-  DecoderCache cache;
-  std::vector<torch::Tensor> steps;
-  for (int64_t t = 0; t < kTokens; ++t) {
-    steps.push_back(decoder->forward(x.narrow(1, t, 1), memory, {}, &cache));
-    EXPECT_EQ(cache.length, t + 1);
-  }
-  EXPECT_TRUE(all_close(torch::cat(steps, 1), decoder->forward(x, memory)));
+  EXPECT_FALSE(all_close(first(x), first(with_another_last_token(x))));
 }
 
 TEST_P(DecoderTest, StepByStepWithACacheEqualsTheWhole) {
   for (const bool cross_attention : {true, false}) {
-    expect_steps_equal_the_whole<PostNorm>(device(), cross_attention);
-    expect_steps_equal_the_whole<PreNorm>(device(), cross_attention);
-    expect_steps_equal_the_whole<Admin>(device(), cross_attention);
+    expect_steps_equal_the_whole<PostNorm>(cross_attention);
+    expect_steps_equal_the_whole<PreNorm>(cross_attention);
+    expect_steps_equal_the_whole<Admin>(cross_attention);
   }
 }
 
 TEST_P(DecoderTest, SelectsCachedBatchRows) {
-  Decoder<Admin> decoder(small(2));
-  decoder->to(device());
+  auto decoder = on_device(Decoder<Admin>(small_stack(2)));
   const auto x = randn({3, kTokens, 8});
   const auto index = torch::tensor({2, 0, 2}).to(device());
   const auto last = [&](DecoderCache& cache, const torch::Tensor& memory) {
@@ -170,24 +166,21 @@ TEST_P(DecoderTest, SelectsCachedBatchRows) {
 }
 
 TEST_P(DecoderTest, WithoutCrossAttentionReadsNoMemory) {
-  Decoder<Admin> decoder(small(2).cross_attention(false));
-  decoder->to(device());
-  const auto x = randn({2, kTokens, 8});
+  auto decoder = on_device(Decoder<Admin>(small_stack(2).cross_attention(false)));
+  const auto x = random_tokens();
 
   EXPECT_EQ(decoder->forward(x).sizes(), x.sizes());
-  EXPECT_TRUE(same_bits(decoder->forward(x), decoder->forward(x, randn({2, 4, 8}))));
+  EXPECT_TRUE(same_bits(decoder->forward(x), decoder->forward(x, random_memory())));
 }
 
 TEST_P(DecoderTest, ClonesSavesAndLoads) {
-  Decoder<Admin> decoder(small(2));
-  decoder->to(device());
+  auto decoder = on_device(Decoder<Admin>(small_stack(2)));
   test::randomise(*decoder);
   auto copy = test::clone_of(decoder);
-  Decoder<Admin> loaded(small(2));
-  loaded->to(device());
+  auto loaded = on_device(Decoder<Admin>(small_stack(2)));
   test::save_and_load(decoder, loaded);
-  const auto x = randn({2, kTokens, 8});
-  const auto memory = randn({2, 4, 8});
+  const auto x = random_tokens();
+  const auto memory = random_memory();
 
   EXPECT_TRUE(test::same_state(*copy, *decoder));
   EXPECT_TRUE(test::shares_nothing(*copy, *decoder));
@@ -200,7 +193,7 @@ EVENKEEL_ON_EVERY_DEVICE(DecoderTest);
 class DecoderPartsTest : public test::SeededTest {};
 
 TEST_F(DecoderPartsTest, CountsThreeSublayersALayerForOmega) {
-  Decoder<Admin> decoder(small(18));
+  Decoder<Admin> decoder(small_stack(18));
   const auto omega = torch::full({8}, 3.5671891321608743);  // of 54, mpmath, see omega_test.cpp
   for (const auto& layer : decoder->layers) {
     EXPECT_TRUE(all_close(layer->self_attn_residual->omega.detach(), omega));
@@ -211,7 +204,7 @@ TEST_F(DecoderPartsTest, CountsThreeSublayersALayerForOmega) {
 }
 
 TEST_F(DecoderPartsTest, CountsTwoWithoutCrossAttention) {
-  Decoder<Admin> decoder(small(18).cross_attention(false));
+  Decoder<Admin> decoder(small_stack(18).cross_attention(false));
   const auto omega = torch::full({8}, 3.0408390381813574);  // of 36
   EXPECT_TRUE(all_close(decoder->layers[17]->feed_forward_residual->omega.detach(), omega));
   EXPECT_TRUE(decoder->layers[17]->cross_attn.is_empty());
@@ -219,7 +212,7 @@ TEST_F(DecoderPartsTest, CountsTwoWithoutCrossAttention) {
 }
 
 TEST_F(DecoderPartsTest, TakesTheFactorsOfItsOwnDepth) {
-  Decoder<TFixup> decoder(small(6).other_layers(18));
+  Decoder<TFixup> decoder(small_stack(6).other_layers(18));
   const auto report = decoder->reset_parameters();
   for (const auto& row : report.rows()) {
     if (row.role == Role::kFeedForwardIn) {
@@ -229,7 +222,7 @@ TEST_F(DecoderPartsTest, TakesTheFactorsOfItsOwnDepth) {
 }
 
 TEST(DecoderErrorTest, NeedsAMemoryToAttendTo) {
-  Decoder<Admin> decoder(small(1));
+  Decoder<Admin> decoder(small_stack(1));
   EXPECT_TRUE(throws(
       [&] {
         decoder->forward(torch::zeros({1, 2, 8}));

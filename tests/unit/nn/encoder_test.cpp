@@ -11,6 +11,7 @@
 #include "fixture.hpp"
 #include "gradients.hpp"
 #include "modules.hpp"
+#include "stacks.hpp"
 #include "torch_layers.hpp"
 
 #include <gtest/gtest.h>
@@ -29,16 +30,26 @@ namespace {
 
 using test::all_close;
 using test::same_bits;
+using test::small_stack;
 using test::throws;
 
-StackOptions small(int64_t num_layers) {
-  return {num_layers, 8, 2, 12};
-}
-
-class EncoderTest : public test::DeviceTest {};
+class EncoderTest : public test::DeviceTest {
+ protected:
+  template <typename Scheme>
+  static void expect_right_gradients() {
+    EncoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
+    layer->to(device(), torch::kFloat64);
+    test::randomise(*layer);
+    const auto x = randn({2, 3, 4}, torch::kFloat64).requires_grad_();
+    auto inputs = layer->parameters();
+    inputs.push_back(x);
+    EXPECT_TRUE(test::gradients_are_right([&] { return layer(x); }, inputs))
+        << scheme::name<Scheme>();
+  }
+};
 
 TEST_P(EncoderTest, OfPostNormEqualsTorchs) {
-  Encoder<PostNorm> encoder(small(3));
+  Encoder<PostNorm> encoder(small_stack(3));
   test::randomise(*encoder);
   torch::nn::TransformerEncoder theirs(torch::nn::TransformerEncoderOptions(
       torch::nn::TransformerEncoderLayer(
@@ -56,29 +67,15 @@ TEST_P(EncoderTest, OfPostNormEqualsTorchs) {
   EXPECT_TRUE(all_close(y, expected));
 }
 
-template <typename Scheme>
-void expect_right_gradients(torch::Device device) {
-  EncoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
-  layer->to(device, torch::kFloat64);
-  test::randomise(*layer);
-  auto inputs = layer->parameters();
-  const auto x =
-      torch::randn({2, 3, 4}, torch::dtype(torch::kFloat64).device(device)).requires_grad_();
-  inputs.push_back(x);
-  EXPECT_TRUE(test::gradients_are_right([&] { return layer(x); }, inputs))
-      << scheme::name<Scheme>();
-}
-
 TEST_P(EncoderTest, HasRightGradientsInEveryScheme) {
-  expect_right_gradients<PostNorm>(device());
-  expect_right_gradients<PreNorm>(device());
-  expect_right_gradients<Admin>(device());
-  expect_right_gradients<TFixup>(device());
+  expect_right_gradients<PostNorm>();
+  expect_right_gradients<PreNorm>();
+  expect_right_gradients<Admin>();
+  expect_right_gradients<TFixup>();
 }
 
 TEST_P(EncoderTest, DoesNotLetPaddingChangeRealTokens) {
-  Encoder<Admin> encoder(small(2));
-  encoder->to(device());
+  auto encoder = on_device(Encoder<Admin>(small_stack(2)));
   const auto x = randn({1, 3, 8});
   const auto padded = torch::cat({x, randn({1, 2, 8})}, 1);
   const auto padding = torch::tensor({{0, 0, 0, 1, 1}}).to(options(torch::kBool));
@@ -88,12 +85,10 @@ TEST_P(EncoderTest, DoesNotLetPaddingChangeRealTokens) {
 }
 
 TEST_P(EncoderTest, ClonesSavesAndLoads) {
-  Encoder<Admin> encoder(small(2));
-  encoder->to(device());
+  auto encoder = on_device(Encoder<Admin>(small_stack(2)));
   test::randomise(*encoder);
   auto copy = test::clone_of(encoder);
-  Encoder<Admin> loaded(small(2));
-  loaded->to(device());
+  auto loaded = on_device(Encoder<Admin>(small_stack(2)));
   test::save_and_load(encoder, loaded);
   const auto x = randn({2, 5, 8});
 
@@ -105,7 +100,7 @@ TEST_P(EncoderTest, ClonesSavesAndLoads) {
 }
 
 TEST_P(EncoderTest, RunsInHalfPrecision) {
-  Encoder<Admin> encoder(small(2));
+  Encoder<Admin> encoder(small_stack(2));
   encoder->to(device(), torch::kBFloat16);
   const auto y = encoder(randn({2, 5, 8}).to(torch::kBFloat16));
 
@@ -114,10 +109,10 @@ TEST_P(EncoderTest, RunsInHalfPrecision) {
 }
 
 TEST_P(EncoderTest, DropsWhileTrainingOnly) {
-  for (const auto& options :
-       {small(1).dropout(0.5), small(1).attention_dropout(0.5), small(1).activation_dropout(0.5)}) {
-    Encoder<PreNorm> encoder(options);
-    encoder->to(device());
+  for (const auto& options : {small_stack(1).dropout(0.5),
+                              small_stack(1).attention_dropout(0.5),
+                              small_stack(1).activation_dropout(0.5)}) {
+    auto encoder = on_device(Encoder<PreNorm>(options));
     const auto x = randn({2, 5, 8});
     EXPECT_FALSE(all_close(encoder(x), encoder(x)));
     encoder->eval();
@@ -130,27 +125,27 @@ EVENKEEL_ON_EVERY_DEVICE(EncoderTest);
 class EncoderPartsTest : public test::SeededTest {};
 
 TEST_F(EncoderPartsTest, TakesPartInSequential) {
-  Encoder<Admin> first(small(1));
-  Encoder<TFixup> second(small(1));
+  Encoder<Admin> first(small_stack(1));
+  Encoder<TFixup> second(small_stack(1));
   torch::nn::Sequential both(first, second);
   const auto x = torch::randn({2, 5, 8});
   EXPECT_TRUE(same_bits(both->forward(x), second(first(x))));
 }
 
 TEST_F(EncoderPartsTest, EndsInANormWhereTheSchemeNormalisesTheBranchInput) {
-  EXPECT_FALSE(Encoder<PreNorm>(small(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<PostNorm>(small(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<Admin>(small(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<TFixup>(small(1))->norm.is_empty());
+  EXPECT_FALSE(Encoder<PreNorm>(small_stack(1))->norm.is_empty());
+  EXPECT_TRUE(Encoder<PostNorm>(small_stack(1))->norm.is_empty());
+  EXPECT_TRUE(Encoder<Admin>(small_stack(1))->norm.is_empty());
+  EXPECT_TRUE(Encoder<TFixup>(small_stack(1))->norm.is_empty());
 
-  Encoder<PreNorm> encoder(small(2));
+  Encoder<PreNorm> encoder(small_stack(2));
   const auto x = torch::randn({2, 5, 8});
   const auto before_norm = encoder->layers[1](encoder->layers[0](x));
   EXPECT_TRUE(all_close(encoder(x), encoder->norm(before_norm)));
 }
 
 TEST_F(EncoderPartsTest, CountsTwoSublayersALayerForOmega) {
-  Encoder<Admin> encoder(small(18));
+  Encoder<Admin> encoder(small_stack(18));
   const auto omega = torch::full({8}, 3.0408390381813574);  // mpmath, see omega_test.cpp
   for (const auto& layer : encoder->layers) {
     EXPECT_TRUE(all_close(layer->self_attn_residual->omega.detach(), omega));

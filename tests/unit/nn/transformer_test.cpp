@@ -41,8 +41,9 @@ TransformerOptions small() {
 
 class TransformerTest : public test::DeviceTest {
  protected:
-  static torch::Tensor ids(std::vector<std::vector<int64_t>> rows) {
+  static torch::Tensor ids(const std::vector<std::vector<int64_t>>& rows) {
     std::vector<torch::Tensor> tensors;
+    tensors.reserve(rows.size());
     for (const auto& row : rows) tensors.push_back(torch::tensor(row, torch::kInt64));
     return torch::stack(tensors).to(device());
   }
@@ -234,12 +235,12 @@ TEST_F(TransformerPartsTest, BeginsItsGainsByEachStacksDepth) {
 }
 
 TEST_F(TransformerPartsTest, DrawsEmbeddingsOfUnitLengthTimesTheSchemesFactor) {
-  constexpr int64_t kDim = 64;
+  constexpr int64_t kWidth = 64;
   constexpr int64_t kManyTokens = 1000;
-  const auto options = small().embed_dim(kDim).vocab_size(kManyTokens);
+  const auto options = small().embed_dim(kWidth).vocab_size(kManyTokens);
   const auto expect_length = [&](const torch::Tensor& weight, int64_t rows, double factor) {
-    const double variance = factor * factor / kDim;
-    const auto n = static_cast<double>(rows * kDim);
+    const double variance = factor * factor / kWidth;
+    const auto n = static_cast<double>(rows * kWidth);
     EXPECT_TRUE(test::within_sampling_error(weight.square().sum().item<double>() / n,
                                             variance,
                                             variance * std::sqrt(2.0 / n)));

@@ -63,10 +63,11 @@ struct FusedNorm<ScaleNorm> {
 namespace {
 
 using Tensors = std::vector<torch::Tensor>;
-constexpr int64_t kDim = 64;
 
 class FusedTest : public test::DeviceTest {
  protected:
+  static constexpr int64_t kDim = 64;
+
   // y, then the gradients of x, f(x) and all parameters.
   template <typename Module>
   static Tensors results(Module& module, const Tensors& inputs, bool fused) {

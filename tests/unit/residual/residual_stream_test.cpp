@@ -26,10 +26,11 @@ namespace {
 
 using test::all_close;
 using test::same_bits;
-constexpr int64_t kDim = 64;
 
 class ResidualStreamTest : public test::DeviceTest {
  protected:
+  static constexpr int64_t kDim = 64;
+
   template <typename Scheme, typename Norm = torch::nn::LayerNorm>
   static Residual<Scheme, Norm> make() {
     Residual<Scheme, Norm> residual(ResidualOptions(Position::of(4), kDim));

@@ -294,6 +294,7 @@ TEST(BatchScheduleTest, DoesNotGoFromShortToLong) {
   const auto all = pairs(3000);
   const auto batches = BatchSchedule(all, options(300)).epoch(0);
   std::vector<int64_t> longest;
+  longest.reserve(batches.size());
   for (const auto& batch : batches) {
     longest.push_back(longest_row(all, batch));
   }

@@ -89,7 +89,7 @@ TEST_F(CheckpointTest, RefusesEveryFileThatIsCutOff) {
 }
 
 TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
-  const auto with_header = [&](std::string header) {
+  const auto with_header = [&](const std::string& header) {
     const uint64_t size = header.size();
     overwrite(std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + "1234");
   };

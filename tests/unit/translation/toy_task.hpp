@@ -85,7 +85,7 @@ inline Config toy_task(const TemporaryFolder& folder, int64_t train_pairs, int64
       for (auto words = 2 + random.below(3); words > 0; --words) {
         const auto word = random.below(english.size());
         forward += (forward.empty() ? "" : " ") + std::string(english[word]);
-        backward = italian[word] + (backward.empty() ? "" : " " + backward);
+        backward.insert(0, italian[word] + std::string(backward.empty() ? "" : " "));
       }
       if (!seen.insert(forward).second) continue;
       source << forward << '\n';
