@@ -58,7 +58,7 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
                                                int64_t row,
                                                int64_t dim,
                                                float* factors) {
-  constexpr int kCounters = 16;
+  constexpr int64_t kCounters = 16;
   using L = Lanes<N>;
   const auto number = static_cast<uint64_t>(row);
   const uint32_t key[4] = {static_cast<uint32_t>(dropout.seed),
@@ -66,14 +66,14 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
                            0,
                            0};
   for (int64_t block = 0; block * kDropoutBlock < dim; ++block) {
-    for (int first = 0; first < kCounters; first += N) {
+    for (int64_t first = 0; first < kCounters; first += N) {
       typename L::U words[4];
       L::count(words[0], static_cast<uint32_t>(block * kCounters + first), 1);
       L::count(words[1], static_cast<uint32_t>(number), 0);
       L::count(words[2], static_cast<uint32_t>(number >> 32), 0);
       L::count(words[3], 0, 0);
       threefry<L>(words, key);
-      for (int draw = 0; draw < 8; ++draw) {
+      for (int64_t draw = 0; draw < 8; ++draw) {
         const typename L::U bits = (words[draw / 2] >> (16 * (draw % 2))) & 0xffffU;
         const typename L::F zero = {};
         L::at(factors + block * kDropoutBlock + draw * kCounters + first) =

@@ -17,6 +17,7 @@ struct CpuKernels {
   const char* name;
 };
 
+// NOLINTBEGIN(bugprone-macro-parentheses): an attribute and a template's argument
 // The kernels over N lanes, for the instructions that `target` names.
 #define EVENKEEL_CPU_KERNELS(name, lanes, target)                                         \
   target inline void forward_##name(const CpuForward& call, int64_t begin, int64_t end) { \
@@ -38,6 +39,7 @@ struct CpuKernels {
   inline constexpr CpuKernels kernels_##name {                                            \
     forward_##name, backward_##name, column_sums_##name, #name                            \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 #if defined(__GNUC__)
 EVENKEEL_CPU_KERNELS(baseline, 4, );  // SSE2, NEON: what every CPU of the kind has

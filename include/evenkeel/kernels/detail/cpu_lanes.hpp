@@ -19,8 +19,8 @@ namespace evenkeel::detail {
 #if defined(__GNUC__)
 template <typename T, int N>
 struct VectorOf {
-  typedef T Type __attribute__((vector_size(sizeof(T) * N)));
-  typedef T Loose __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias));
+  using Type __attribute__((vector_size(sizeof(T) * N))) = T;
+  using Loose __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias)) = T;
 };
 #endif
 
