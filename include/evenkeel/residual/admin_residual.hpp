@@ -52,7 +52,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
     const ResidualTerms terms{x, f_x, plain_add_ ? torch::Tensor() : omega, {}, {}};
     if constexpr (kHasNorm) {
-      return join(terms, norm);
+      return join(terms, norm, /*want_sum=*/false).y;
     } else {
       return join(terms);
     }

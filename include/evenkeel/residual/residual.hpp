@@ -87,7 +87,7 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
   /// y, for the branch's output `f_x` = f(branch_input(x)).
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
     if constexpr (kNorm == NormPlacement::kAfterSum) {
-      return detail::join(terms(x, f_x), norm);
+      return detail::join(terms(x, f_x), norm, /*want_sum=*/false).y;
     } else {
       return detail::join(terms(x, f_x));
     }

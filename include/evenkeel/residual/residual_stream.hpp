@@ -40,7 +40,7 @@ class ResidualStream {
   template <typename Norm>
   torch::Tensor normed(Norm& norm) {
     if (!terms_) return norm->forward(sum_);
-    auto both = detail::join_both(*terms_, norm);
+    auto both = detail::join(*terms_, norm, /*want_sum=*/true);
     sum_ = std::move(both.sum);
     terms_.reset();
     return std::move(both.y);

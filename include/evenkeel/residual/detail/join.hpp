@@ -25,23 +25,13 @@ inline torch::Tensor join(const ResidualTerms& terms) {
   return join_residual(terms, {}, /*want_sum=*/false).sum;
 }
 
-/// norm(shortcut * x + branch * dropout(f_x)), in one kernel where the norm is one that it knows.
+/// The norm of that, in one kernel where the norm is one that it knows; and the sum itself where it
+/// is wanted.
 template <typename Norm>
-torch::Tensor join(const ResidualTerms& terms, Norm& norm) {
+JoinedResidual join(const ResidualTerms& terms, Norm& norm, bool want_sum) {
   if constexpr (IsFusedNorm<Norm>::value) {
     if (const auto known = FusedNorm<Norm>::of(*norm)) {
-      return join_residual(terms, *known, /*want_sum=*/false).y;
-    }
-  }
-  return norm->forward(join(terms));
-}
-
-/// The sum and its norm.
-template <typename Norm>
-JoinedResidual join_both(const ResidualTerms& terms, Norm& norm) {
-  if constexpr (IsFusedNorm<Norm>::value) {
-    if (const auto known = FusedNorm<Norm>::of(*norm)) {
-      return join_residual(terms, *known, /*want_sum=*/true);
+      return join_residual(terms, *known, want_sum);
     }
   }
   const auto sum = join(terms);
