@@ -54,23 +54,20 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
   float* const sum_c = place(call.sums.c);
   float* const number_a = place(call.sums.number_a);
   float* const number_b = place(call.sums.number_b);
-  float* const factors = in.dropout.threshold != 0 ? buffers[8] : nullptr;
   float* const normed = buffers[6];
   float* const h = buffers[7];
   const bool wants_x = call.dx.exist();
   const bool wants_f = call.df.exist();
   const bool has_norm = in.norm != 0 && call.dy.exist();
   for (int64_t row = begin; row < end; ++row) {
-    const float* x = read_row<N>(in.x, row, dim, buffers[0]);
-    const float* f = read_row<N>(in.f, row, dim, buffers[1]);
-    if (factors != nullptr) dropout_row<N>(in.dropout, row, dim, factors);
+    const CpuRow inputs = read_inputs<N>(in, row, buffers);
     // normed = (s - mean) * scale and h, its gradient:
     // ds = scale * (h - p / dim - normed * q / dim), with the sums p of h and q of h * normed
     float p = 0.0F;
     float q = 0.0F;
     float scale = 0.0F;
     if (has_norm) {
-      const float* dy = read_row<N>(call.dy, row, dim, buffers[2]);
+      const float* dy = read_row<N>(call.dy, row, dim, buffers[8]);
       const float mean = in.stats[2 * row];
       scale = in.stats[2 * row + 1];
       RowTotal<N> total_p;
@@ -79,8 +76,8 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
         using L = decltype(lanes);
         typename L::F value;
         typename L::F dropped;
-        dropped_of<L>(dropped, in, f, factors, i);
-        joined_of<L>(value, in, x, dropped, i);
+        dropped_of<L>(dropped, in, inputs, i);
+        joined_of<L>(value, in, inputs, dropped, i);
         value = (value - mean) * scale;
         const typename L::F gradient = L::at(dy + i);
         add_product<L>(sum_w, i, gradient, value);
@@ -105,18 +102,18 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
       typename L::F ds = {};
       if (has_norm) ds = (L::at(h + i) - p - L::at(normed + i) * q) * scale;
       if (dsum != nullptr) ds += L::at(dsum + i);
-      const typename L::F shortcut = L::at(x + i);
+      const typename L::F shortcut = L::at(inputs.x + i);
       add_product<L>(sum_a, i, ds, shortcut);
       if (number_a != nullptr) total_a.add(lanes, ds * shortcut);
       if (sum_b != nullptr || number_b != nullptr) {
         typename L::F dropped;
-        dropped_of<L>(dropped, in, f, factors, i);
+        dropped_of<L>(dropped, in, inputs, i);
         add_product<L>(sum_b, i, ds, dropped);
         if (number_b != nullptr) total_b.add(lanes, ds * dropped);
       }
       typename L::F branch = ds;
       times_gain<L>(branch, in.b, i);
-      if (factors != nullptr) branch *= L::at(factors + i);
+      if (inputs.factors != nullptr) branch *= L::at(inputs.factors + i);
       if (sum_c != nullptr) L::at(sum_c + i) += branch;
       times_gain<L>(ds, in.a, i);
       if (wants_x) L::at(dx + i) = ds;

@@ -22,19 +22,16 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t b
   const int64_t dim = in.dim;
   const float share = 1.0F / static_cast<float>(dim);
   RowBuffers buffers(5, dim);
-  float* const factors = in.dropout.threshold != 0 ? buffers[4] : nullptr;
   for (int64_t row = begin; row < end; ++row) {
-    const float* x = read_row<N>(in.x, row, dim, buffers[0]);
-    const float* f = read_row<N>(in.f, row, dim, buffers[1]);
-    if (factors != nullptr) dropout_row<N>(in.dropout, row, dim, factors);
-    float* sum = begin_row(call.sum, row, dim, buffers[2]);
+    const CpuRow inputs = read_inputs<N>(in, row, buffers);
+    float* sum = begin_row(call.sum, row, dim, buffers[3]);
     RowTotal<N> total;
     for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
       using L = decltype(lanes);
       typename L::F value;
       typename L::F dropped;
-      dropped_of<L>(dropped, in, f, factors, i);
-      joined_of<L>(value, in, x, dropped, i);
+      dropped_of<L>(dropped, in, inputs, i);
+      joined_of<L>(value, in, inputs, dropped, i);
       L::at(sum + i) = value;
       total.add(lanes, in.norm == 1 ? value : value * value);
     });
@@ -63,7 +60,7 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t b
       in.stats[2 * row] = mean;
       in.stats[2 * row + 1] = scale;
     }
-    float* y = begin_row(call.y, row, dim, buffers[3]);
+    float* y = begin_row(call.y, row, dim, buffers[4]);
     for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
       using L = decltype(lanes);
       typename L::F value = (L::at(sum + i) - mean) * scale;

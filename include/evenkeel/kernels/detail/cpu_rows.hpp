@@ -64,6 +64,23 @@ EVENKEEL_ALWAYS_INLINE inline const float* read_row(const CpuRows& rows,
   return buffer;
 }
 
+/// What forward and backward read of a row; `factors` are the dropout's, null where nothing drops.
+struct CpuRow {
+  const float *x, *f, *factors;
+};
+
+/// Uses the first three buffers.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline CpuRow read_inputs(const CpuResidual& in,
+                                                 int64_t row,
+                                                 RowBuffers& buffers) {
+  const bool drops = in.dropout.threshold != 0;
+  if (drops) dropout_row<N>(in.dropout, row, in.dim, buffers[2]);
+  return {read_row<N>(in.x, row, in.dim, buffers[0]),
+          read_row<N>(in.f, row, in.dim, buffers[1]),
+          drops ? buffers[2] : nullptr};
+}
+
 /// Where to write a row in float32: its own place, or `buffer`, to be narrowed by `end_row`.
 inline float* begin_row(const CpuRows& rows, int64_t row, int64_t dim, float* buffer) {
   return rows.exist() && rows.type == 0 ? static_cast<float*>(rows.data) + row * dim : buffer;
@@ -93,28 +110,27 @@ EVENKEEL_ALWAYS_INLINE inline void times_gain(typename L::F& value,
   }
 }
 
-/// dropout(f + bias); `factors` is null where nothing is dropped.
+/// dropout(f + bias)
 template <typename L>
 EVENKEEL_ALWAYS_INLINE inline void dropped_of(typename L::F& value,
                                               const CpuResidual& in,
-                                              const float* f,
-                                              const float* factors,
+                                              const CpuRow& row,
                                               int64_t column) {
-  value = L::at(f + column);
+  value = L::at(row.f + column);
   if (in.c != nullptr) value += L::at(in.c + column);
-  if (factors != nullptr) value *= L::at(factors + column);
+  if (row.factors != nullptr) value *= L::at(row.factors + column);
 }
 
 /// shortcut * x + branch * dropped
 template <typename L>
 EVENKEEL_ALWAYS_INLINE inline void joined_of(typename L::F& sum,
                                              const CpuResidual& in,
-                                             const float* x,
+                                             const CpuRow& row,
                                              const typename L::F& dropped,
                                              int64_t column) {
   typename L::F branch = dropped;
   times_gain<L>(branch, in.b, column);
-  sum = L::at(x + column);
+  sum = L::at(row.x + column);
   times_gain<L>(sum, in.a, column);
   sum += branch;
 }
