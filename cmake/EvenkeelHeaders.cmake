@@ -36,6 +36,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/cuda_source_rows.hpp
     include/evenkeel/kernels/detail/cuda_source_sums.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
+    include/evenkeel/kernels/detail/nvrtc.hpp
     include/evenkeel/kernels/detail/parallel_chunks.hpp
     include/evenkeel/kernels/detail/philox.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
@@ -46,6 +47,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/residual_cuda.hpp
     include/evenkeel/kernels/detail/residual_function.hpp
     include/evenkeel/kernels/detail/residual_kernel.hpp
+    include/evenkeel/kernels/detail/shared_library.hpp
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp
     include/evenkeel/kernels/residual_terms.hpp

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <ATen/Context.h>
+#include <evenkeel/kernels/detail/nvrtc.hpp>
+#include <evenkeel/kernels/detail/shared_library.hpp>
+
 #include <c10/core/Stream.h>
 #include <c10/util/Exception.h>
-
-#include <dlfcn.h>
 
 #include <array>
 #include <atomic>
 #include <cstddef>
-#include <initializer_list>
 #include <string>
-#include <type_traits>
 
 namespace evenkeel::detail {
 
-/// What is called of NVRTC, of the CUDA driver and of LibTorch's CUDA part, found when the program
-/// runs: neither CUDA's headers nor any library is needed to build or to start it.
+/// What is called of the CUDA driver and of LibTorch's CUDA part.
 struct CudaDriver {
   using Handle = void*;
-
-  int (*nvrtcVersion)(int*, int*);
-  int (*nvrtcCreateProgram)(
-      Handle*, const char*, const char*, int, const char* const*, const char* const*);
-  int (*nvrtcCompileProgram)(Handle, int, const char* const*);
-  int (*nvrtcGetCUBINSize)(Handle, size_t*);
-  int (*nvrtcGetCUBIN)(Handle, char*);
-  int (*nvrtcGetProgramLogSize)(Handle, size_t*);
-  int (*nvrtcGetProgramLog)(Handle, char*);
-  int (*nvrtcDestroyProgram)(Handle*);
 
   int (*cuGetErrorString)(int, const char**);
   int (*cuCtxGetCurrent)(Handle*);
@@ -100,71 +87,33 @@ struct CudaDriver {
 
  private:
   CudaDriver() {
-    const auto nvrtc = first_of({"libcaffe2_nvrtc.so",
-                                 beside_torch("libcaffe2_nvrtc.so"),
-                                 "libnvrtc.so.13",
-                                 "libnvrtc.so.12",
-                                 "libnvrtc.so"});
-    const auto cuda = first_of({"libcuda.so.1", "libcuda.so"});
-    const auto c10_cuda = loaded("libc10_cuda.so");
-    const auto torch_cuda = loaded("libtorch_cuda.so");
-    std::string missing;
-    const auto find = [&](auto& function, const char* name, Handle library) {
-      void* found = library == nullptr ? nullptr : dlsym(library, name);
-      function = reinterpret_cast<std::decay_t<decltype(function)>>(found);
-      if (found == nullptr && missing.empty()) missing = name;
-    };
-#define EVENKEEL_FIND(name, library) find(name, #name, library)
-    EVENKEEL_FIND(nvrtcVersion, nvrtc);
-    EVENKEEL_FIND(nvrtcCreateProgram, nvrtc);
-    EVENKEEL_FIND(nvrtcCompileProgram, nvrtc);
-    EVENKEEL_FIND(nvrtcGetCUBINSize, nvrtc);
-    EVENKEEL_FIND(nvrtcGetCUBIN, nvrtc);
-    EVENKEEL_FIND(nvrtcGetProgramLogSize, nvrtc);
-    EVENKEEL_FIND(nvrtcGetProgramLog, nvrtc);
-    EVENKEEL_FIND(nvrtcDestroyProgram, nvrtc);
-    EVENKEEL_FIND(cuGetErrorString, cuda);
-    EVENKEEL_FIND(cuCtxGetCurrent, cuda);
-    EVENKEEL_FIND(cuCtxSetCurrent, cuda);
-    EVENKEEL_FIND(cuDevicePrimaryCtxRetain, cuda);
-    EVENKEEL_FIND(cuDeviceGetAttribute, cuda);
-    EVENKEEL_FIND(cuModuleLoadData, cuda);
-    EVENKEEL_FIND(cuModuleGetFunction, cuda);
-    EVENKEEL_FIND(cuFuncSetAttribute, cuda);
-    EVENKEEL_FIND(cuOccupancyMaxActiveBlocksPerMultiprocessor, cuda);
-    EVENKEEL_FIND(cuLaunchKernel, cuda);
-    EVENKEEL_FIND(cuThreadExchangeStreamCaptureMode, cuda);
-    find(cuda_stream, "_ZNK3c104cuda10CUDAStream6streamEv", c10_cuda);
-    usable_ = missing.empty();
-    EVENKEEL_FIND(cuLaunchKernelEx, cuda);
-    find(philox_cuda_state, "_ZN2at17CUDAGeneratorImpl17philox_cuda_stateEm", torch_cuda);
+    const SharedLibrary cuda("CUDA's driver", {"libcuda.so.1", "libcuda.so"});
+    const auto c10_cuda = SharedLibrary::loaded("libc10_cuda.so");
+    const auto torch_cuda = SharedLibrary::loaded("libtorch_cuda.so");
+    std::string missing = Nvrtc::get().missing;
+#define EVENKEEL_FIND(name) cuda.find(name, #name, missing)
+    EVENKEEL_FIND(cuGetErrorString);
+    EVENKEEL_FIND(cuCtxGetCurrent);
+    EVENKEEL_FIND(cuCtxSetCurrent);
+    EVENKEEL_FIND(cuDevicePrimaryCtxRetain);
+    EVENKEEL_FIND(cuDeviceGetAttribute);
+    EVENKEEL_FIND(cuModuleLoadData);
+    EVENKEEL_FIND(cuModuleGetFunction);
+    EVENKEEL_FIND(cuFuncSetAttribute);
+    EVENKEEL_FIND(cuOccupancyMaxActiveBlocksPerMultiprocessor);
+    EVENKEEL_FIND(cuLaunchKernel);
+    EVENKEEL_FIND(cuThreadExchangeStreamCaptureMode);
 #undef EVENKEEL_FIND
+    c10_cuda.find(cuda_stream, "_ZNK3c104cuda10CUDAStream6streamEv", missing);
+    usable_ = missing.empty();
     if (!usable_) {
-      TORCH_WARN("evenkeel: residuals are not fused on CUDA, since ",
-                 missing,
-                 " was not found in NVRTC, the driver or LibTorch");
+      TORCH_WARN("evenkeel: residuals are not fused on CUDA, since ", missing, " was not found");
     }
-  }
-
-  static Handle first_of(std::initializer_list<std::string> names) {
-    for (const auto& name : names) {
-      if (const auto library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
-    }
-    return nullptr;
-  }
-
-  static Handle loaded(const char* name) {
-    if (const auto library = dlopen(name, RTLD_NOW | RTLD_NOLOAD)) return library;
-    return dlopen(beside_torch(name).c_str(), RTLD_NOW | RTLD_NOLOAD);
-  }
-
-  /// The path of a library in LibTorch's own folder.
-  static std::string beside_torch(const std::string& name) {
-    Dl_info torch{};
-    if (dladdr(reinterpret_cast<const void*>(&at::globalContext), &torch) == 0) return name;
-    const std::string path = torch.dli_fname;
-    const auto slash = path.rfind('/');
-    return slash == std::string::npos ? name : path.substr(0, slash + 1) + name;
+    std::string may_be_missing;
+    cuda.find(cuLaunchKernelEx, "cuLaunchKernelEx", may_be_missing);
+    torch_cuda.find(philox_cuda_state,
+                    "_ZN2at17CUDAGeneratorImpl17philox_cuda_stateEm",
+                    may_be_missing);
   }
 
   bool usable_ = false;

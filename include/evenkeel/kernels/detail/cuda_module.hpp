@@ -3,75 +3,27 @@
 
 #include <evenkeel/kernels/detail/cubin_store.hpp>
 #include <evenkeel/kernels/detail/cuda_driver.hpp>
-
-#include <c10/util/Exception.h>
+#include <evenkeel/kernels/detail/nvrtc.hpp>
 
 #include <array>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
 
-/// What NVRTC makes of `source`, for the GPU `architecture`, such as 90.
-inline std::vector<char> compile_cubin(const CudaDriver& driver,
-                                       const std::string& source,
-                                       std::vector<std::string> options,
-                                       int architecture) {
-  options.push_back("--gpu-architecture=sm_" + std::to_string(architecture));
-  options.emplace_back("--std=c++17");
-  std::vector<const char*> arguments;
-  arguments.reserve(options.size());
-  for (const auto& option : options) arguments.push_back(option.c_str());
-  CudaDriver::Handle program = nullptr;
-  const int made = driver.nvrtcCreateProgram(&program,
-                                             source.c_str(),
-                                             "evenkeel_residual.cu",
-                                             0,
-                                             nullptr,
-                                             nullptr);
-  TORCH_CHECK(made == 0, "evenkeel: nvrtcCreateProgram failed (", made, ")");
-  const int compiled =
-      driver.nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
-  size_t size = 0;
-  std::string log;
-  std::vector<char> cubin;
-  if (compiled != 0) {
-    driver.nvrtcGetProgramLogSize(program, &size);
-    log.resize(size);
-    driver.nvrtcGetProgramLog(program, log.data());
-  } else {
-    driver.nvrtcGetCUBINSize(program, &size);
-    cubin.resize(size);
-    driver.nvrtcGetCUBIN(program, cubin.data());
-  }
-  driver.nvrtcDestroyProgram(&program);
-  TORCH_CHECK(compiled == 0,
-              "evenkeel: NVRTC failed (",
-              compiled,
-              ") for sm_",
-              architecture,
-              ": ",
-              log);
-  return cubin;
-}
-
-/// The same, from the disk where an earlier run left it. Also says under what name it is there.
-inline std::pair<std::vector<char>, std::string> stored_cubin(
-    const CudaDriver& driver,
-    const CubinStore& store,
-    const std::string& source,
-    const std::vector<std::string>& options,
-    int architecture) {
+/// Under what name the disk keeps what NVRTC makes of all that.
+inline std::string cubin_name(const Nvrtc& nvrtc,
+                              const std::string& source,
+                              const std::vector<std::string>& options,
+                              int architecture) {
   int major = 0;
   int minor = 0;
-  driver.nvrtcVersion(&major, &minor);
+  nvrtc.nvrtcVersion(&major, &minor);
   std::string everything = source;
   for (const auto& option : options) everything += '\n' + option;
   everything += "\nsm_" + std::to_string(architecture) + " NVRTC " + std::to_string(major) + "." +
                 std::to_string(minor);
-  const auto name = CubinStore::name_of(everything);
-  return {store.read(name), name};
+  return CubinStore::name_of(everything);
 }
 
 /// Compiled code on one device.
@@ -84,9 +36,11 @@ class CudaModule {
       : driver_(driver) {
     const int architecture = driver.architecture(device);
     static const CubinStore store;
-    auto [cubin, name] = stored_cubin(driver, store, source, options, architecture);
+    const auto& nvrtc = Nvrtc::get();
+    const auto name = cubin_name(nvrtc, source, options, architecture);
+    auto cubin = store.read(name);
     if (!cubin.empty() && load(cubin) == 0) return;
-    cubin = compile_cubin(driver, source, options, architecture);
+    cubin = nvrtc.cubin(source, options, architecture);
     driver.check(load(cubin), "cuModuleLoadData");
     store.write(name, cubin);
   }
