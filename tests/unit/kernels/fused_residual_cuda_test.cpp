@@ -113,6 +113,37 @@ TEST_F(FusedResidualCudaTest, RunsOnTheCurrentStream) {
   EXPECT_TRUE(same_bits(actual, expected));
 }
 
+// Kernels may come onto the GPU before those ahead of them are done. Three, each on a part of it,
+// have been waiting for the products: what the first writes, the third reads.
+TEST_F(FusedResidualCudaTest, BackwardReadsWhatTheKernelBeforeForwardWrote) {
+  const auto p = problem(40, 4096);
+  const auto square = torch::randn({8192, 8192}, torch::kCUDA);
+  const auto dy = torch::randn_like(p.terms.x);
+  const auto gradients = [&](int64_t i, bool pause) {
+    const auto sync = [&] {
+      if (pause) torch::cuda::synchronize();
+    };
+    for (int j = 0; j < 2; ++j) square.matmul(square);
+    torch::Tensor f;
+    {
+      const torch::NoGradGuard no_grad;
+      f = fused_residual({p.terms.x.roll(i, 0), p.terms.f_x, p.terms.shortcut, {}, {}}, p.norm);
+    }
+    sync();
+    const auto y =
+        fused_residual({p.terms.x, f.requires_grad_(), p.terms.shortcut, {}, {}}, p.norm);
+    sync();
+    return torch::autograd::grad({y}, {p.terms.x, f, p.terms.shortcut}, {dy});
+  };
+  gradients(0, true);  // compiles the kernels
+  for (int64_t i = 1; i < 40; ++i) {
+    const auto expected = gradients(i, true);
+    gradients(i + 1, true);  // leaves other numbers in memory that is used again
+    const auto actual = gradients(i, false);
+    for (size_t j = 0; j < actual.size(); ++j) EXPECT_TRUE(same_bits(actual[j], expected[j])) << i;
+  }
+}
+
 TEST_F(FusedResidualCudaTest, RunsFromSeveralThreadsAtOnce) {
   constexpr int kThreads = 8;
   std::vector<std::string> faults(kThreads);

@@ -12,6 +12,7 @@ struct BackwardArgs {
   const float2* stats;
   void *dx, *df;
   float* partial;  // for each block a row: columns of w, beta, a, b, c as wanted, then lone numbers
+  u32 inputs_stayed;  // x and f are where the forward kernel read them: nothing under way writes them
 };
 
 #if BACKWARD
@@ -29,15 +30,22 @@ extern "C" __global__ void __launch_bounds__(kThreads * 8 / 7, RESIDENT)
   u8* ring = reinterpret_cast<u8*>(shared_memory);
   Walk<true> walk(in.rows);  // what came last into the L2 cache is there still
   const int group = walk.group, t = walk.t;
-  wait_for_predecessor();
-  const auto fetch = [&](int stage, i64 row) {
-    u8* to = ring + stage * kStage;
-    RowsX::fetch(to, in.x, row, t);
-    RowsF::fetch(to, in.f, row, t);
-    if (HAS_DY) RowsY::fetch(to, args.dy, row, t);
-    if (HAS_DSUM) RowsSum::fetch(to, args.dsum, row, t);
+  let_successor_come();
+  const auto fetch_inputs = [&](int stage, i64 row) {
+    RowsX::fetch(ring + stage * kStage, in.x, row, t);
+    RowsF::fetch(ring + stage * kStage, in.f, row, t);
   };
-  walk.start(fetch);
+  const auto fetch_gradients = [&](int stage, i64 row) {
+    if (HAS_DY) RowsY::fetch(ring + stage * kStage, args.dy, row, t);
+    if (HAS_DSUM) RowsSum::fetch(ring + stage * kStage, args.dsum, row, t);
+  };
+  const auto fetch = [&](int stage, i64 row) {
+    fetch_inputs(stage, row), fetch_gradients(stage, row);
+  };
+  if (!args.inputs_stayed) wait_for_predecessor();
+  walk.fetch_first(fetch_inputs);
+  wait_for_predecessor();
+  walk.start(fetch_gradients);
   constexpr bool kNorm = NORM != 0 && HAS_DY;
   float2 next_stats = make_float2(0.0f, 0.0f);
   if (kNorm && walk.within(0)) next_stats = args.stats[walk.row(0)];

@@ -31,12 +31,18 @@ constexpr int kWarps = TPR < 32 ? 1 : TPR / 32;  // warps of a row; more than on
 
 #define INLINE __device__ __forceinline__
 
-// A kernel may be on the machine before the one ahead of it is done; it reads and writes only after
-// this. So may the next one, which then waits in turn for all of this one.
+// A kernel may be on the machine before the one ahead of it is done; what that one may write, it
+// touches only after this.
 INLINE void wait_for_predecessor() {
 #if LAUNCH_EARLY
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// From here on the next kernel may come; it waits in turn for all of this one.
+INLINE void let_successor_come() {
+#if LAUNCH_EARLY
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 

@@ -43,6 +43,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
   Walk<false> walk(in.rows);
   const int group = walk.group, t = walk.t;
   wait_for_predecessor();
+  let_successor_come();  // who reads x and f before it waits finds them whole
   const auto fetch = [&](int stage, i64 row) {
     RowsX::fetch(ring + stage * RowsF::kEnd, in.x, row, t);
     RowsF::fetch(ring + stage * RowsF::kEnd, in.f, row, t);

@@ -18,8 +18,11 @@ struct ResidualSettings {
   uint32_t norm : 2;        ///< A `NormKind`.
   uint32_t want_sum : 1;    ///< The sum beside the norm; without a norm it is the only output.
   uint32_t y : 2, sum : 2;  ///< types
+  /// Backward: x and f are where forward read them, so no work under way writes them. Hooks for
+  /// saved tensors may bring them back just before.
+  uint32_t inputs_stayed : 1;
 
-  ResidualSettings() : threshold(0), norm(0), want_sum(0), y(0), sum(0) {}
+  ResidualSettings() : threshold(0), norm(0), want_sum(0), y(0), sum(0), inputs_stayed(0) {}
 
   bool has_norm() const { return norm != 0U; }
   bool has_sum() const { return want_sum != 0U || !has_norm(); }

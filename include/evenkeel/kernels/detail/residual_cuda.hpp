@@ -137,6 +137,7 @@ inline ResidualGradients cuda_residual_backward(const ResidualKernel& kernel,
   }
   args.dx = output_address(gradients.x);
   args.df = output_address(gradients.f);
+  args.inputs_stayed = call.settings.inputs_stayed;
   at::DataPtr partial;
   if (used > 0) {
     sums.rows = static_cast<int32_t>(kernel.blocks(args.in.rows));

@@ -7,6 +7,7 @@
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/SavedTensorHooks.h>
 #include <c10/util/Exception.h>
 #include <c10/util/intrusive_ptr.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -93,6 +94,7 @@ class ResidualFunction : public torch::autograd::Node {
                                                              call.w,
                                                              call.beta));
     node->settings_ = call.settings;
+    node->settings_.inputs_stayed = at::SavedTensorDefaultHooks::get_tls_state().stack.empty();
     const auto& saved = outputs.saved;
     size_t next = 0;
     for (const auto* tensor :

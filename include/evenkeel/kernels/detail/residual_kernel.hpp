@@ -44,6 +44,7 @@ struct BackwardArgs {
   JoinedArgs in;
   const void *dy, *dsum, *stats;
   void *dx, *df, *partial;
+  uint32_t inputs_stayed;
 };
 
 struct SumsArgs {
