@@ -22,6 +22,7 @@ std::map<std::string, int> operators_of(F&& f) {
                                  }).scopes({at::RecordScope::FUNCTION}));
   f();
   at::removeCallback(handle);
+  counts = nullptr;
   return calls;
 }
 

@@ -148,6 +148,7 @@ TEST_F(FusedResidualCudaTest, RunsFromSeveralThreadsAtOnce) {
   constexpr int kThreads = 8;
   std::vector<std::string> faults(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&faults, i] {
       const c10::StreamGuard guard(other_stream());
