@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(kThreads * 8 / 7, RESIDENT)
     fetch_inputs(stage, row), fetch_gradients(stage, row);
   };
   if (!args.inputs_stayed) wait_for_predecessor();
-  walk.fetch_first(fetch_inputs);
+  walk.start(fetch_inputs);
   wait_for_predecessor();
   walk.start(fetch_gradients);
   constexpr bool kNorm = NORM != 0 && HAS_DY;

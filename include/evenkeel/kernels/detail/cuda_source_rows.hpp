@@ -85,17 +85,7 @@ struct Walk {
     const i64 at = first + group + steps * step;
     return kLastFirst ? rows - 1 - at : at;
   }
-  // Sends for the rows that come first.
-  template <typename Fetch>
-  INLINE void fetch_first(const Fetch& fetch) const {
-#if STAGES > 1
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; ++s) {
-      if (within(s)) fetch(s, row(s));
-    }
-#endif
-  }
-  // The same, each row a group of its own.
+  // Sends for the rows that come first; once or, of other tensors, more often.
   template <typename Fetch>
   INLINE void start(const Fetch& fetch) const {
 #if STAGES > 1

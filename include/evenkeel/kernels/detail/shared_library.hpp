@@ -7,7 +7,6 @@
 
 #include <initializer_list>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 namespace evenkeel::detail {
