@@ -128,8 +128,8 @@ TEST_F(FallbackTest, DropsBackwardWhatAKernelDroppedForward) {
     if (!of_x) inputs.erase(inputs.begin());
     return torch::autograd::grad({y}, inputs, {torch::ones_like(y) + p.norm.bias.detach()});
   };
-  const auto without =
-      gradients(false);  // by a kernel, where it is only the one with dx that lacks
+  // By a kernel, where it is only the one with dx that lacks.
+  const auto without = gradients(false);
   const auto with = gradients(true);
   ASSERT_EQ(with.size(), without.size() + 1);
   EXPECT_GT(without.front().eq(0).sum().item<int64_t>(), 96 * 256 / 5);

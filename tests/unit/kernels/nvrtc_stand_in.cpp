@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <string>
 
 namespace {
 
@@ -33,10 +32,12 @@ Function* real(Function* /*type*/, const char* name) {
 
 }  // namespace
 
-#define EVENKEEL_PASS_ON(name, parameters, arguments)                      \
-  extern "C" int name parameters { /* NOLINT */                            \
-    return real(static_cast<int(*) parameters>(nullptr), #name) arguments; \
+// NOLINTBEGIN(bugprone-macro-parentheses): a function's parameters and its arguments
+#define EVENKEEL_PASS_ON(name, parameters, arguments) \
+  extern "C" int name parameters {                    \
+    return real(&name, #name) arguments;              \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 EVENKEEL_PASS_ON(nvrtcVersion, (int* major, int* minor), (major, minor))
 EVENKEEL_PASS_ON(nvrtcCreateProgram,
