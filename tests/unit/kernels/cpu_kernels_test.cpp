@@ -94,7 +94,7 @@ TEST_P(CpuKernelsTest, AgreesWithTheOthersInEveryWidthAndType) {
     for (const int64_t dim : {1, 3, 16, 31, 64, 129, 1000}) {
       SCOPED_TRACE(::testing::Message() << type << ", " << dim << " columns");
       const auto same = call(131, dim, type);
-      const auto expected = results(detail::kernels_baseline, same);
+      const auto expected = results(detail::Baseline::kernels(), same);
       const auto actual = results(GetParam(), same);
       for (size_t i = 0; i < actual.size(); ++i) {
         const auto exact = expected[i].to(torch::kFloat64);
@@ -148,16 +148,14 @@ TEST(HalfTest, IsWidenedAndNarrowedAsLibTorchDoes) {
     const auto between = torch::cat({wide, wide * 1.0003F, wide * 0.99999F, torch::randn({4096})});
     auto actual = torch::empty_like(wide);
     auto rounded = torch::empty_like(between, type);
-    detail::for_columns<4>(wide.numel(), [&](auto lanes, int64_t i) {
-      detail::widen_to<decltype(lanes)>(actual.data_ptr<float>() + i,
-                                        static_cast<const uint16_t*>(narrow.const_data_ptr()) + i,
-                                        type == torch::kBFloat16);
-    });
-    detail::for_columns<4>(between.numel(), [&](auto lanes, int64_t i) {
-      detail::narrow_to<decltype(lanes)>(static_cast<uint16_t*>(rounded.mutable_data_ptr()) + i,
-                                         between.data_ptr<float>() + i,
-                                         type == torch::kBFloat16);
-    });
+    detail::widen_row<4>(actual.data_ptr<float>(),
+                         static_cast<const uint16_t*>(narrow.const_data_ptr()),
+                         wide.numel(),
+                         type == torch::kBFloat16);
+    detail::narrow_row<4>(static_cast<uint16_t*>(rounded.mutable_data_ptr()),
+                          between.data_ptr<float>(),
+                          between.numel(),
+                          type == torch::kBFloat16);
     EXPECT_TRUE(torch::allclose(actual, wide, 0.0, 0.0, /*equal_nan=*/true));
     EXPECT_TRUE(torch::allclose(rounded.to(torch::kFloat32),
                                 between.to(type).to(torch::kFloat32),

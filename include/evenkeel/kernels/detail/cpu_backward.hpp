@@ -10,8 +10,8 @@
 
 namespace evenkeel::detail {
 
-/// Where each of the sums over rows that backward makes begins in a row of `width` floats; less
-/// than 0 where it is not wanted.
+/// Where each of the sums over rows that backward makes begins in a row of `width` floats, whole
+/// vectors all; less than 0 where it is not wanted.
 struct CpuSums {
   int64_t w = -1, beta = -1, a = -1, b = -1, c = -1;
   int64_t number_a = -1, number_b = -1;  ///< of one column
@@ -35,14 +35,18 @@ EVENKEEL_ALWAYS_INLINE inline void add_product(float* sum,
 
 /// Rows `begin` to `end`, whose sums are added to `totals`, a row of sums. A few rows are summed on
 /// their own first: fewer roundings lie on the way of each.
-template <int N>
+template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
                                                 float* totals,
                                                 int64_t begin,
                                                 int64_t end) {
+  constexpr int N = Cpu::kLanes;
+  using L = Lanes<N>;
+  using F = typename L::F;
   constexpr int64_t kRowsAtOnce = 8;
   const CpuResidual in = call.in;  // copies of its own: no store can change them
   const int64_t dim = in.dim;
+  const int64_t width = whole<N>(dim);
   const float share = 1.0F / static_cast<float>(dim);
   RowBuffers buffers(9, dim);
   std::vector<float> few(static_cast<size_t>(call.sums.width));
@@ -56,97 +60,92 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
   float* const number_b = place(call.sums.number_b);
   float* const normed = buffers[6];
   float* const h = buffers[7];
-  const bool wants_x = call.dx.exist();
-  const bool wants_f = call.df.exist();
   const bool has_norm = in.norm != 0 && call.dy.exist();
   for (int64_t row = begin; row < end; ++row) {
-    const CpuRow inputs = read_inputs<N>(in, row, buffers);
+    const CpuRow inputs = read_inputs<Cpu>(in, row, buffers);
     // normed = (s - mean) * scale and h, its gradient:
     // ds = scale * (h - p / dim - normed * q / dim), with the sums p of h and q of h * normed
     float p = 0.0F;
     float q = 0.0F;
     float scale = 0.0F;
     if (has_norm) {
-      const float* dy = read_row<N>(call.dy, row, dim, buffers[8]);
+      const float* dy = read_row<Cpu>(call.dy, row, dim, buffers[8]);
       const float mean = in.stats[2 * row];
       scale = in.stats[2 * row + 1];
-      RowTotal<N> total_p;
-      RowTotal<N> total_q;
-      for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-        using L = decltype(lanes);
-        typename L::F value;
-        typename L::F dropped;
+      F total_p = {};
+      F total_q = {};
+      for (int64_t i = 0; i < width; i += N) {
+        F value;
+        F dropped;
         dropped_of<L>(dropped, in, inputs, i);
         joined_of<L>(value, in, inputs, dropped, i);
         value = (value - mean) * scale;
-        const typename L::F gradient = L::at(dy + i);
+        const F gradient = L::at(dy + i);
         add_product<L>(sum_w, i, gradient, value);
         if (sum_beta != nullptr) L::at(sum_beta + i) += gradient;
-        typename L::F weighted = gradient;
+        F weighted = gradient;
         if (in.w != nullptr) weighted *= L::at(in.w + i);
-        total_p.add(lanes, weighted);
-        total_q.add(lanes, weighted * value);
+        total_p += weighted;
+        total_q += weighted * value;
         L::at(normed + i) = value;
         L::at(h + i) = weighted;
-      });
-      p = in.norm == 1 ? total_p.value() * share : 0.0F;
-      q = total_q.value() * share;
+      }
+      p = in.norm == 1 ? sum_of<N>(total_p) * share : 0.0F;
+      q = sum_of<N>(total_q) * share;
     }
-    const float* dsum = call.dsum.exist() ? read_row<N>(call.dsum, row, dim, buffers[3]) : nullptr;
-    float* dx = begin_row(call.dx, row, dim, buffers[4]);
-    float* df = begin_row(call.df, row, dim, buffers[5]);
-    RowTotal<N> total_a;
-    RowTotal<N> total_b;
-    for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-      using L = decltype(lanes);
-      typename L::F ds = {};
+    const float* dsum =
+        call.dsum.exist() ? read_row<Cpu>(call.dsum, row, dim, buffers[3]) : nullptr;
+    float* dx = begin_row<Cpu>(call.dx, row, dim, buffers[4]);
+    float* df = begin_row<Cpu>(call.df, row, dim, buffers[5]);
+    F total_a = {};
+    F total_b = {};
+    for (int64_t i = 0; i < width; i += N) {
+      F ds = {};
       if (has_norm) ds = (L::at(h + i) - p - L::at(normed + i) * q) * scale;
       if (dsum != nullptr) ds += L::at(dsum + i);
-      const typename L::F shortcut = L::at(inputs.x + i);
+      const F shortcut = L::at(inputs.x + i);
       add_product<L>(sum_a, i, ds, shortcut);
-      if (number_a != nullptr) total_a.add(lanes, ds * shortcut);
+      total_a += ds * shortcut;
       if (sum_b != nullptr || number_b != nullptr) {
-        typename L::F dropped;
+        F dropped;
         dropped_of<L>(dropped, in, inputs, i);
         add_product<L>(sum_b, i, ds, dropped);
-        if (number_b != nullptr) total_b.add(lanes, ds * dropped);
+        total_b += ds * dropped;
       }
-      typename L::F branch = ds;
+      F branch = ds;
       times_gain<L>(branch, in.b, i);
       if (inputs.factors != nullptr) branch *= L::at(inputs.factors + i);
       if (sum_c != nullptr) L::at(sum_c + i) += branch;
       times_gain<L>(ds, in.a, i);
-      if (wants_x) L::at(dx + i) = ds;
-      if (wants_f) L::at(df + i) = branch;
-    });
-    end_row<N>(call.dx, row, dim, dx);
-    end_row<N>(call.df, row, dim, df);
-    if (number_a != nullptr) *number_a += total_a.value();
-    if (number_b != nullptr) *number_b += total_b.value();
+      L::at(dx + i) = ds;
+      L::at(df + i) = branch;
+    }
+    end_row<Cpu>(call.dx, row, dim, dx);
+    end_row<Cpu>(call.df, row, dim, df);
+    if (number_a != nullptr) *number_a += sum_of<N>(total_a);
+    if (number_b != nullptr) *number_b += sum_of<N>(total_b);
     if ((row - begin) % kRowsAtOnce == kRowsAtOnce - 1 || row + 1 == end) {
-      for_columns<N>(call.sums.width, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-        using L = decltype(lanes);
+      for (int64_t i = 0; i < call.sums.width; i += N) {
         L::at(totals + i) += L::at(few.data() + i);
-        L::at(few.data() + i) = typename L::F{};
-      });
+        L::at(few.data() + i) = F{};
+      }
     }
   }
 }
 
-/// The sums of so many rows, `stride` apart, each of `columns`; in double.
+/// The sums of so many rows, of `width` columns each, in double; they take the first row's place.
 template <int N>
-EVENKEEL_ALWAYS_INLINE inline void cpu_column_sums(
-    const float* rows, int64_t count, int64_t stride, int64_t columns, float* sums) {
-  for_columns<N>(columns, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-    using L = decltype(lanes);
+EVENKEEL_ALWAYS_INLINE inline void cpu_column_sums(float* rows, int64_t count, int64_t width) {
+  using L = Lanes<N>;
+  for (int64_t i = 0; i < width; i += N) {
     typename L::D total = {};
     for (int64_t row = 0; row < count; ++row) {
       typename L::D wide;
-      L::widen(wide, typename L::F(L::at(rows + row * stride + i)));
+      L::widen(wide, typename L::F(L::at(rows + row * width + i)));
       total += wide;
     }
-    L::store(sums + i, total);
-  });
+    L::store(rows + i, total);
+  }
 }
 
 }  // namespace evenkeel::detail

@@ -4,6 +4,7 @@
 #include <evenkeel/kernels/detail/cpu_lanes.hpp>
 
 #include <cstdint>
+#include <cstring>
 
 namespace evenkeel::detail {
 
@@ -65,6 +66,8 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
                            static_cast<uint32_t>(dropout.seed >> 32),
                            0,
                            0};
+  uint32_t scale = 0;
+  std::memcpy(&scale, &dropout.scale, sizeof(scale));
   for (int64_t block = 0; block * kDropoutBlock < dim; ++block) {
     for (int64_t first = 0; first < kCounters; first += N) {
       typename L::U words[4];
@@ -75,9 +78,11 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
       threefry<L>(words, key);
       for (int64_t draw = 0; draw < 8; ++draw) {
         const typename L::U bits = (words[draw / 2] >> (16 * (draw % 2))) & 0xffffU;
-        const typename L::F zero = {};
-        L::at(factors + block * kDropoutBlock + draw * kCounters + first) =
-            bits >= dropout.threshold ? zero + dropout.scale : zero;
+        typename L::U dropped;
+        mask_below<L>(dropped, bits, dropout.threshold);
+        typename L::F factor;
+        from_bits<L>(factor, scale & ~dropped);
+        L::at(factors + block * kDropoutBlock + draw * kCounters + first) = factor;
       }
     }
   }

@@ -16,59 +16,61 @@ struct CpuForward {
 };
 
 /// Rows `begin` to `end`: one pass over memory; what else a row needs is done in the L1 cache.
-template <int N>
+template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t begin, int64_t end) {
+  constexpr int N = Cpu::kLanes;
+  using L = Lanes<N>;
+  using F = typename L::F;
   const CpuResidual in = call.in;  // a copy of its own: no store can change it
   const int64_t dim = in.dim;
+  const int64_t width = whole<N>(dim);
   const float share = 1.0F / static_cast<float>(dim);
   RowBuffers buffers(5, dim);
   for (int64_t row = begin; row < end; ++row) {
-    const CpuRow inputs = read_inputs<N>(in, row, buffers);
-    float* sum = begin_row(call.sum, row, dim, buffers[3]);
-    RowTotal<N> total;
-    for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-      using L = decltype(lanes);
-      typename L::F value;
-      typename L::F dropped;
+    const CpuRow inputs = read_inputs<Cpu>(in, row, buffers);
+    float* sum = begin_row<Cpu>(call.sum, row, dim, buffers[3]);
+    F total = {};
+    for (int64_t i = 0; i < width; i += N) {
+      F value;
+      F dropped;
       dropped_of<L>(dropped, in, inputs, i);
       joined_of<L>(value, in, inputs, dropped, i);
       L::at(sum + i) = value;
-      total.add(lanes, in.norm == 1 ? value : value * value);
-    });
-    end_row<N>(call.sum, row, dim, sum);
+      total += in.norm == 1 ? value : value * value;
+    }
+    end_row<Cpu>(call.sum, row, dim, sum);
     if (in.norm == 0) continue;
 
     float mean = 0.0F;
-    float variance = total.value() * share;
+    float variance = sum_of<N>(total) * share;
     if (in.norm == 1) {
       // From a first mean, of which the second pass says how far it was off.
-      const float near = total.value() * share;
-      RowTotal<N> distances;
-      RowTotal<N> squares;
-      for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-        using L = decltype(lanes);
-        const typename L::F distance = L::at(sum + i) - near;
-        distances.add(lanes, distance);
-        squares.add(lanes, distance * distance);
-      });
-      const float off = distances.value() * share;
+      const float near = variance;
+      for (int64_t i = dim; i < width; ++i) sum[i] = near;  // adds nothing to what follows
+      F distances = {};
+      F squares = {};
+      for (int64_t i = 0; i < width; i += N) {
+        const F distance = L::at(sum + i) - near;
+        distances += distance;
+        squares += distance * distance;
+      }
+      const float off = sum_of<N>(distances) * share;
       mean = near + off;
-      variance = squares.value() * share - off * off;
+      variance = sum_of<N>(squares) * share - off * off;
     }
     const float scale = 1.0F / std::sqrt(variance + in.eps);
     if (in.stats != nullptr) {
       in.stats[2 * row] = mean;
       in.stats[2 * row + 1] = scale;
     }
-    float* y = begin_row(call.y, row, dim, buffers[4]);
-    for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-      using L = decltype(lanes);
-      typename L::F value = (L::at(sum + i) - mean) * scale;
+    float* y = begin_row<Cpu>(call.y, row, dim, buffers[4]);
+    for (int64_t i = 0; i < width; i += N) {
+      F value = (L::at(sum + i) - mean) * scale;
       if (in.w != nullptr) value *= L::at(in.w + i);
       if (in.beta != nullptr) value += L::at(in.beta + i);
       L::at(y + i) = value;
-    });
-    end_row<N>(call.y, row, dim, y);
+    }
+    end_row<Cpu>(call.y, row, dim, y);
   }
 }
 

@@ -13,42 +13,58 @@ namespace evenkeel::detail {
 struct CpuKernels {
   void (*forward)(const CpuForward& call, int64_t begin, int64_t end);
   void (*backward)(const CpuBackward& call, float* totals, int64_t begin, int64_t end);
-  void (*column_sums)(const float* rows, int64_t count, int64_t stride, int64_t columns, float* to);
+  void (*column_sums)(float* rows, int64_t count, int64_t width);
   const char* name;
 };
 
 // NOLINTBEGIN(bugprone-macro-parentheses): an attribute and a template's argument
-// The kernels over N lanes, for the instructions that `target` names.
-#define EVENKEEL_CPU_KERNELS(name, lanes, target)                                         \
-  target inline void forward_##name(const CpuForward& call, int64_t begin, int64_t end) { \
-    cpu_forward<lanes>(call, begin, end);                                                 \
-  }                                                                                       \
-  target inline void backward_##name(const CpuBackward& call,                             \
-                                     float* totals,                                       \
-                                     int64_t begin,                                       \
-                                     int64_t end) {                                       \
-    cpu_backward<lanes>(call, totals, begin, end);                                        \
-  }                                                                                       \
-  target inline void column_sums_##name(const float* rows,                                \
-                                        int64_t count,                                    \
-                                        int64_t stride,                                   \
-                                        int64_t columns,                                  \
-                                        float* sums) {                                    \
-    cpu_column_sums<lanes>(rows, count, stride, columns, sums);                           \
-  }                                                                                       \
-  inline constexpr CpuKernels kernels_##name {                                            \
-    forward_##name, backward_##name, column_sums_##name, #name                            \
+// The kernels over so many lanes, for the instructions that `target` names. What turns a row into
+// another is a function of its own: it is called in several places, and takes its time to compile.
+#define EVENKEEL_CPU_KERNELS(name, lanes, target)                                             \
+  struct name {                                                                               \
+    static constexpr int kLanes = lanes;                                                      \
+    EVENKEEL_NEVER_INLINE target static void widen_row(float* to,                             \
+                                                       const uint16_t* from,                  \
+                                                       int64_t dim,                           \
+                                                       bool bfloat16) {                       \
+      detail::widen_row<lanes>(to, from, dim, bfloat16);                                      \
+    }                                                                                         \
+    EVENKEEL_NEVER_INLINE target static void narrow_row(uint16_t* to,                         \
+                                                        const float* from,                    \
+                                                        int64_t dim,                          \
+                                                        bool bfloat16) {                      \
+      detail::narrow_row<lanes>(to, from, dim, bfloat16);                                     \
+    }                                                                                         \
+    EVENKEEL_NEVER_INLINE target static void dropout_row(const CpuDropout& dropout,           \
+                                                         int64_t row,                         \
+                                                         int64_t dim,                         \
+                                                         float* factors) {                    \
+      detail::dropout_row<lanes>(dropout, row, dim, factors);                                 \
+    }                                                                                         \
+    target static void forward(const CpuForward& call, int64_t begin, int64_t end) {          \
+      cpu_forward<name>(call, begin, end);                                                    \
+    }                                                                                         \
+    target static void backward(const CpuBackward& call,                                      \
+                                float* totals,                                                \
+                                int64_t begin,                                                \
+                                int64_t end) {                                                \
+      cpu_backward<name>(call, totals, begin, end);                                           \
+    }                                                                                         \
+    target static void column_sums(float* rows, int64_t count, int64_t width) {               \
+      cpu_column_sums<lanes>(rows, count, width);                                             \
+    }                                                                                         \
+    static constexpr CpuKernels kernels() { return {forward, backward, column_sums, #name}; } \
   }
 // NOLINTEND(bugprone-macro-parentheses)
 
 #if defined(__GNUC__)
-EVENKEEL_CPU_KERNELS(baseline, 4, );  // SSE2, NEON: what every CPU of the kind has
+EVENKEEL_CPU_KERNELS(Baseline, 4, );  // SSE2, NEON: what every CPU of the kind has
 #else
-EVENKEEL_CPU_KERNELS(baseline, 1, );
+EVENKEEL_CPU_KERNELS(Baseline, 1, );
 #endif
 #if defined(__GNUC__) && defined(__x86_64__)
-EVENKEEL_CPU_KERNELS(avx2, 8, __attribute__((target("avx2,fma"))));
-EVENKEEL_CPU_KERNELS(avx512, 16, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))));
+EVENKEEL_CPU_KERNELS(Avx2, 8, __attribute__((target("avx2,fma"))));
+EVENKEEL_CPU_KERNELS(Avx512, 16, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))));
 #endif
 #undef EVENKEEL_CPU_KERNELS
 
@@ -61,11 +77,11 @@ inline const std::vector<CpuKernels>& cpu_kernels() {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-      kernels.push_back(kernels_avx512);
+      kernels.push_back(Avx512::kernels());
     }
-    if (avx2) kernels.push_back(kernels_avx2);
+    if (avx2) kernels.push_back(Avx2::kernels());
 #endif
-    kernels.push_back(kernels_baseline);
+    kernels.push_back(Baseline::kernels());
     return kernels;
   }();
   return usable;

@@ -3,17 +3,19 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #if defined(__GNUC__)  // Clang too
 #define EVENKEEL_ALWAYS_INLINE __attribute__((always_inline))
+#define EVENKEEL_NEVER_INLINE __attribute__((noinline))
 #else
 #define EVENKEEL_ALWAYS_INLINE
+#define EVENKEEL_NEVER_INLINE
 #endif
 
 /// The CPU's kernels are written once, over N float32 lanes of the compiler's vectors. All of it is
-/// inlined into one function for each set of instructions (cpu_kernels.hpp), which so decides what
-/// it becomes; hence no vector is ever passed or returned by value.
+/// inlined into a few functions for each set of instructions (cpu_kernels.hpp), which so decide
+/// what it becomes; hence no vector is ever passed or returned by value. Rows are worked on in
+/// whole vectors: whatever has other columns is copied to where zeros fill the last.
 namespace evenkeel::detail {
 
 #if defined(__GNUC__)
@@ -28,7 +30,7 @@ struct VectorOf {
 template <int N>
 struct Lanes;
 
-/// One at a time: what is left of a row, and all of it where the compiler has no vectors.
+/// One at a time, where the compiler has no vectors.
 template <>
 struct Lanes<1> {
   using F = float;
@@ -91,14 +93,12 @@ EVENKEEL_ALWAYS_INLINE inline void from_bits(typename L::F& value, const typenam
   std::memcpy(&value, &bits, sizeof(bits));
 }
 
-/// `step(lanes, column)` for all columns of a row, N at a time and then one by one.
-template <int N, typename Step>
-EVENKEEL_ALWAYS_INLINE inline void for_columns(int64_t dim, const Step& step) {
-  int64_t column = 0;
-  for (; column + N <= dim; column += N) step(Lanes<N>(), column);
-  if constexpr (N > 1) {
-    for (; column < dim; ++column) step(Lanes<1>(), column);
-  }
+constexpr int64_t kMostLanes = 16;
+
+/// `columns`, and those that fill the last of its vectors of N.
+template <int N>
+EVENKEEL_ALWAYS_INLINE constexpr int64_t whole(int64_t columns) {
+  return (columns + N - 1) / N * N;
 }
 
 /// The sum of N lanes, by halves.
@@ -115,30 +115,20 @@ EVENKEEL_ALWAYS_INLINE inline float sum_of(const typename Lanes<N>::F& value) {
   }
 }
 
-/// A sum over a row.
-template <int N>
-class RowTotal {
- public:
-  template <typename L>
-  EVENKEEL_ALWAYS_INLINE void add(L /*lanes*/, const typename L::F& value) {
-    if constexpr (std::is_same_v<L, Lanes<N>>) {
-      lanes_ += value;
-    } else {
-      rest_ += value;
-    }
-  }
-
-  EVENKEEL_ALWAYS_INLINE float value() const { return sum_of<N>(lanes_) + rest_; }
-
- private:
-  typename Lanes<N>::F lanes_ = {};
-  float rest_ = 0.0F;
-};
-
 // The kernels' numbers for types: 0 float, 1 bfloat16, 2 half.
 
+/// All bits where p < q, both below 2^31, and none elsewhere. Vectors are not compared: GCC 12 has
+/// none of it in some loops ("internal compiler error: in do_store_flag").
 template <typename L>
-EVENKEEL_ALWAYS_INLINE inline void widen_to(float* to, const uint16_t* from, bool bfloat16) {
+EVENKEEL_ALWAYS_INLINE inline void mask_below(typename L::U& mask,
+                                              const typename L::U& p,
+                                              uint32_t q) {
+  mask = ~(((p - q) >> 31) - 1U);
+}
+
+/// One vector of them in float32.
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void widen(float* to, const uint16_t* from, bool bfloat16) {
   typename L::U bits;
   typename L::F value;
   L::widen(bits, from);
@@ -151,22 +141,26 @@ EVENKEEL_ALWAYS_INLINE inline void widen_to(float* to, const uint16_t* from, boo
     from_bits<L>(value, magnitude);
     value *= 0x1p112F;  // the exponent's new bias, for numbers below the normal ones too
     bits_of<L>(bits, value);
-    bits = magnitude >= 0x0f800000U ? magnitude | 0x7f800000U : bits;  // infinite, or no number
-    bits |= sign;
+    typename L::U finite;
+    mask_below<L>(finite, magnitude, 0x0f800000U);
+    bits |= ((magnitude | 0x7f800000U) & ~finite) | sign;
     from_bits<L>(value, bits);
   }
   L::at(to) = value;
 }
 
+/// And back, rounded to the nearest.
 template <typename L>
-EVENKEEL_ALWAYS_INLINE inline void narrow_to(uint16_t* to, const float* from, bool bfloat16) {
+EVENKEEL_ALWAYS_INLINE inline void narrow(uint16_t* to, const float* from, bool bfloat16) {
   typename L::U bits;
   const typename L::F value = L::at(from);
   bits_of<L>(bits, value);
   const typename L::U magnitude = bits & 0x7fffffffU;
+  typename L::U number;
+  mask_below<L>(number, magnitude, 0x7f800001U);
   if (bfloat16) {
     const typename L::U rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-    bits = magnitude > 0x7f800000U ? (bits >> 16) | 0x40U : rounded;
+    bits = (rounded & number) | (((bits >> 16) | 0x40U) & ~number);
   } else {
     const typename L::U sign = (bits >> 16) & 0x8000U;
     const typename L::U normal =
@@ -177,13 +171,44 @@ EVENKEEL_ALWAYS_INLINE inline void narrow_to(uint16_t* to, const float* from, bo
     typename L::U small;
     bits_of<L>(small, shifted);
     small -= 0x3f000000U;
-    const typename L::U large =
-        magnitude > 0x7f800000U ? magnitude - magnitude + 0x7e00U : magnitude - magnitude + 0x7c00U;
-    bits = magnitude < 0x38800000U ? small : normal;
-    bits = magnitude >= 0x47800000U ? large : bits;
-    bits |= sign;
+    const typename L::U large = 0x7e00U - (number & 0x200U);  // not a number, or infinite
+    typename L::U is_small;
+    mask_below<L>(is_small, magnitude, 0x38800000U);
+    typename L::U fits;
+    mask_below<L>(fits, magnitude, 0x47800000U);
+    bits = (small & is_small) | (normal & fits & ~is_small) | (large & ~fits) | sign;
   }
   L::narrow(to, bits);
+}
+
+/// A row in float32, whose last vector ends in zeros.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline void widen_row(float* to,
+                                             const uint16_t* from,
+                                             int64_t dim,
+                                             bool bfloat16) {
+  using L = Lanes<N>;
+  int64_t i = 0;
+  for (; i + N <= dim; i += N) widen<L>(to + i, from + i, bfloat16);
+  if (i == dim) return;
+  uint16_t last[N] = {};
+  std::memcpy(last, from + i, static_cast<size_t>(dim - i) * sizeof(*from));
+  widen<L>(to + i, last, bfloat16);
+}
+
+/// And back.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline void narrow_row(uint16_t* to,
+                                              const float* from,
+                                              int64_t dim,
+                                              bool bfloat16) {
+  using L = Lanes<N>;
+  int64_t i = 0;
+  for (; i + N <= dim; i += N) narrow<L>(to + i, from + i, bfloat16);
+  if (i == dim) return;
+  uint16_t last[N];
+  narrow<L>(last, from + i, bfloat16);
+  std::memcpy(to + i, last, static_cast<size_t>(dim - i) * sizeof(*to));
 }
 
 }  // namespace evenkeel::detail

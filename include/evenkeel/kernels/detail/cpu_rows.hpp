@@ -5,6 +5,7 @@
 #include <evenkeel/kernels/detail/cpu_lanes.hpp>
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace evenkeel::detail {
@@ -23,7 +24,7 @@ struct CpuGain {
   float number = 1.0F;
 };
 
-/// A residual as the rows' loops see it. Parameters are float32.
+/// A residual as the rows' loops see it. Parameters are float32, and zeros fill the last vector.
 struct CpuResidual {
   int64_t dim = 0;
   CpuRows x, f;
@@ -36,7 +37,7 @@ struct CpuResidual {
   float* stats = nullptr;  ///< Mean and 1 / deviation of each row, or null.
 };
 
-/// Room for rows, each with whole vectors and whole blocks of the dropout.
+/// Room for rows, zeros at first, each with whole vectors and whole blocks of the dropout.
 class RowBuffers {
  public:
   RowBuffers(int64_t rows, int64_t dim)
@@ -49,18 +50,22 @@ class RowBuffers {
   std::vector<float> values_;
 };
 
-/// A row in float32: where it lies, or in `buffer`.
-template <int N>
+/// A row in float32: where it lies, if its vectors are whole there, else in `buffer`.
+template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline const float* read_row(const CpuRows& rows,
                                                     int64_t row,
                                                     int64_t dim,
                                                     float* buffer) {
-  if (rows.type == 0) return static_cast<const float*>(rows.data) + row * dim;
-  const auto* from = static_cast<const uint16_t*>(rows.data) + row * dim;
-  const bool bfloat16 = rows.type == 1;
-  for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-    widen_to<decltype(lanes)>(buffer + i, from + i, bfloat16);
-  });
+  if (rows.type != 0) {
+    Cpu::widen_row(buffer,
+                   static_cast<const uint16_t*>(rows.data) + row * dim,
+                   dim,
+                   rows.type == 1);
+    return buffer;
+  }
+  const float* const from = static_cast<const float*>(rows.data) + row * dim;
+  if (dim % Cpu::kLanes == 0) return from;
+  std::memcpy(buffer, from, static_cast<size_t>(dim) * sizeof(*from));
   return buffer;
 }
 
@@ -70,33 +75,41 @@ struct CpuRow {
 };
 
 /// Uses the first three buffers.
-template <int N>
+template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline CpuRow read_inputs(const CpuResidual& in,
                                                  int64_t row,
                                                  RowBuffers& buffers) {
   const bool drops = in.dropout.threshold != 0;
-  if (drops) dropout_row<N>(in.dropout, row, in.dim, buffers[2]);
-  return {read_row<N>(in.x, row, in.dim, buffers[0]),
-          read_row<N>(in.f, row, in.dim, buffers[1]),
+  if (drops) Cpu::dropout_row(in.dropout, row, in.dim, buffers[2]);
+  return {read_row<Cpu>(in.x, row, in.dim, buffers[0]),
+          read_row<Cpu>(in.f, row, in.dim, buffers[1]),
           drops ? buffers[2] : nullptr};
 }
 
-/// Where to write a row in float32: its own place, or `buffer`, to be narrowed by `end_row`.
-inline float* begin_row(const CpuRows& rows, int64_t row, int64_t dim, float* buffer) {
-  return rows.exist() && rows.type == 0 ? static_cast<float*>(rows.data) + row * dim : buffer;
+/// Where to write a row in float32: its own place, if its vectors are whole there, else `buffer`,
+/// of which `end_row` makes the row.
+template <typename Cpu>
+EVENKEEL_ALWAYS_INLINE inline float* begin_row(const CpuRows& rows,
+                                               int64_t row,
+                                               int64_t dim,
+                                               float* buffer) {
+  const bool in_place = rows.exist() && rows.type == 0 && dim % Cpu::kLanes == 0;
+  return in_place ? static_cast<float*>(rows.data) + row * dim : buffer;
 }
 
-template <int N>
+template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline void end_row(const CpuRows& rows,
                                            int64_t row,
                                            int64_t dim,
-                                           const float* buffer) {
-  if (!rows.exist() || rows.type == 0) return;
-  auto* to = static_cast<uint16_t*>(rows.data) + row * dim;
-  const bool bfloat16 = rows.type == 1;
-  for_columns<N>(dim, [&](auto lanes, int64_t i) EVENKEEL_ALWAYS_INLINE {
-    narrow_to<decltype(lanes)>(to + i, buffer + i, bfloat16);
-  });
+                                           const float* written) {
+  if (!rows.exist()) return;
+  if (rows.type != 0) {
+    Cpu::narrow_row(static_cast<uint16_t*>(rows.data) + row * dim, written, dim, rows.type == 1);
+  } else if (dim % Cpu::kLanes != 0) {
+    std::memcpy(static_cast<float*>(rows.data) + row * dim,
+                written,
+                static_cast<size_t>(dim) * sizeof(*written));
+  }
 }
 
 template <typename L>

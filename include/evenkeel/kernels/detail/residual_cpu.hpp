@@ -63,13 +63,16 @@ class CpuCall {
  private:
   const float* parameter(const at::Tensor& tensor) {
     if (!tensor.defined()) return nullptr;
-    kept_.push_back(tensor.to(at::kFloat));
+    at::Tensor floats = tensor.to(at::kFloat);
+    if (const int64_t fill = whole<kMostLanes>(in.dim) - in.dim; fill > 0) {
+      floats = at::constant_pad_nd(floats, {0, fill});
+    }
+    kept_.push_back(std::move(floats));
     return static_cast<const float*>(kept_.back().const_data_ptr());
   }
   CpuGain gain(const at::Tensor& tensor) {
-    const float* values = parameter(tensor);
-    if (values == nullptr) return {};
-    return tensor.numel() == 1 ? CpuGain{nullptr, *values} : CpuGain{values, 1.0F};
+    if (tensor.defined() && tensor.numel() == 1) return {nullptr, tensor.item<float>()};
+    return {parameter(tensor), 1.0F};
   }
 
   int64_t rows_;
@@ -141,16 +144,14 @@ inline ResidualGradients cpu_residual_backward(const CpuKernels& kernels,
         if (!yes) return;
         first = sums.width;
         wanted.push_back({&parameter, &gradient, first});
-        sums.width += parameter.numel();
+        sums.width += whole<kMostLanes>(parameter.numel());
       };
   want(config.dw != 0U, sums.w, call.w, gradients.w);
   want(config.dbeta != 0U, sums.beta, call.beta, gradients.beta);
   want(config.da != 0U, config.gain_a == 1 ? sums.number_a : sums.a, call.a, gradients.a);
   want(config.db != 0U, config.gain_b == 1 ? sums.number_b : sums.b, call.b, gradients.b);
   want(config.dc != 0U, sums.c, call.c, gradients.c);
-  const auto floats = call.x.options().dtype(at::kFloat);
-  const auto partial = at::zeros({cpu.chunks(), sums.width}, floats);
-  auto* const totals = static_cast<float*>(partial.mutable_data_ptr());
+  std::vector<float> totals(static_cast<size_t>(cpu.chunks() * sums.width));
 
   const CpuBackward backward{cpu.in,
                              CpuCall::rows_of(dy),
@@ -159,15 +160,14 @@ inline ResidualGradients cpu_residual_backward(const CpuKernels& kernels,
                              CpuCall::rows_of(gradients.f),
                              sums};
   cpu.for_chunks([&](int64_t chunk, int64_t begin, int64_t end) {
-    kernels.backward(backward, totals + chunk * sums.width, begin, end);
+    kernels.backward(backward, totals.data() + chunk * sums.width, begin, end);
   });
+  kernels.column_sums(totals.data(), cpu.chunks(), sums.width);
   for (const auto& sum : wanted) {
-    const auto total = at::empty(sum.parameter->sizes(), floats);
-    kernels.column_sums(totals + sum.first,
-                        cpu.chunks(),
-                        sums.width,
-                        total.numel(),
-                        static_cast<float*>(total.mutable_data_ptr()));
+    const auto total = at::empty(sum.parameter->sizes(), at::kFloat);
+    std::copy_n(totals.data() + sum.first,
+                total.numel(),
+                static_cast<float*>(total.mutable_data_ptr()));
     *sum.gradient = total.to(sum.parameter->scalar_type());
   }
   return gradients;
