@@ -163,39 +163,59 @@ Times times_of(const Case& of, bool fused) {
   return times;
 }
 
-// Microseconds of the host for one call, the GPU left to itself.
+// Microseconds of the host for one of the `calls` that `work` makes, the GPU left to itself.
 template <typename F>
-double host_time(const F& work) {
-  constexpr int kCalls = 100;
-  std::vector<double> times;
+double host_time(int calls, const F& work) {
+  const int times = 128 / calls;
+  std::vector<double> taken;
   for (int repeat = 0; repeat < 25; ++repeat) {
     torch::cuda::synchronize();
     const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < kCalls; ++i) work();
-    const std::chrono::duration<double, std::micro> taken =
-        std::chrono::steady_clock::now() - begin;
-    if (repeat >= 5) times.push_back(taken.count() / kCalls);
+    for (int i = 0; i < times; ++i) work();
+    const std::chrono::duration<double, std::micro> all = std::chrono::steady_clock::now() - begin;
+    if (repeat >= 5) taken.push_back(all.count() / (times * calls));
   }
-  return median(times);
+  return median(taken);
 }
 
 void print_host_cost() {
-  const Case small({"", torch::kBFloat16, torch::kBFloat16, true, 0.0}, 64, 512);
   fmt::print("\nhost, microseconds a call | operators | fused | ratio\n");
-  const auto print = [&](const char* what, const auto& work) {
+  const auto print = [](const char* what, int calls, const auto& work) {
     double times[2];
     for (const bool fused : {false, true}) {
       const evenkeel::FusedResidualGuard guard(fused);
-      times[fused ? 1 : 0] = host_time(work);
+      times[fused ? 1 : 0] = host_time(calls, work);
     }
     fmt::print("{} | {:.1f} | {:.1f} | {:.2f}\n", what, times[0], times[1], times[1] / times[0]);
   };
-  print("forward", [&] { small.forward(0); });
-  print("forward, no gradient", [&] {
+  const auto make = [] {
+    return Case({"", torch::kBFloat16, torch::kBFloat16, true, 0.0}, 64, 512);
+  };
+  const Case small = make();
+  print("forward", 1, [&] { small.forward(0); });
+  print("forward, no gradient", 1, [&] {
     const torch::NoGradGuard no_grad;
     small.forward(0);
   });
-  print("forward and backward", [&] { small.backward(0, small.forward(0)); });
+  print("forward and backward of one alone", 1, [&] { small.backward(0, small.forward(0)); });
+
+  // As in a model: each reads what the one before it gives, and one backward goes through all.
+  std::vector<Case> layers;
+  Tensors inputs{small.x[0]};
+  for (int i = 0; i < 32; ++i) {
+    layers.push_back(make());
+    for (const auto& input : {layers[i].f[0], layers[i].omega, layers[i].weight, layers[i].bias}) {
+      inputs.push_back(input);
+    }
+  }
+  print("forward and backward of one of 32 in a row", 32, [&] {
+    auto y = small.x[0];
+    for (const auto& layer : layers) {
+      y = evenkeel::fused_residual({y, layer.f[0], layer.omega},
+                                   evenkeel::ResidualNorm::layer_norm(layer.weight, layer.bias));
+    }
+    torch::autograd::grad({y}, inputs, {small.dy[0]});
+  });
 }
 
 }  // namespace

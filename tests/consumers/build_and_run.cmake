@@ -12,7 +12,7 @@ endfunction()
 # configure_and_build(NAME SOURCE_FOLDER ARGUMENT...)
 function(configure_and_build name source)
   run(${CMAKE_COMMAND} -S "${source}" -B "${WORK_DIR}/${name}" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}"
-      -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O0" "-DCMAKE_PREFIX_PATH=${prefixes}"
+      "-DCMAKE_BUILD_TYPE=${BUILD_TYPE}" "-DCMAKE_CXX_FLAGS_DEBUG=-O0" "-DCMAKE_PREFIX_PATH=${prefixes}"
       "-DEVENKEEL_HIDE_CUDA_TOOLKIT=${HIDE_CUDA_TOOLKIT}" ${ARGN})
   run(${CMAKE_COMMAND} --build "${WORK_DIR}/${name}")
 endfunction()
@@ -62,6 +62,10 @@ if(CXX_STANDARD)
 endif()
 set(prefixes "${prefix}/usr" "${WORK_DIR}/library" ${torch_prefixes})
 list(JOIN prefixes "\\;" prefixes)
+
+if(NOT BUILD_TYPE)
+  set(BUILD_TYPE Debug)
+endif()
 
 set(source "${SOURCE_DIR}/tests/consumers/${CONSUMER}")
 if(NOT LIBRARY)

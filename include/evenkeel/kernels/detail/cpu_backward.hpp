@@ -30,7 +30,7 @@ EVENKEEL_ALWAYS_INLINE inline void add_product(float* sum,
                                                int64_t column,
                                                const typename L::F& p,
                                                const typename L::F& q) {
-  if (sum != nullptr) L::at(sum + column) += p * q;
+  if (sum != nullptr) L::at(sum + column).v += p * q;
 }
 
 /// Rows `begin` to `end`, whose sums are added to `totals`, a row of sums. A few rows are summed on
@@ -80,15 +80,15 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
         dropped_of<L>(dropped, in, inputs, i);
         joined_of<L>(value, in, inputs, dropped, i);
         value = (value - mean) * scale;
-        const F gradient = L::at(dy + i);
+        const F gradient = L::at(dy + i).v;
         add_product<L>(sum_w, i, gradient, value);
-        if (sum_beta != nullptr) L::at(sum_beta + i) += gradient;
+        if (sum_beta != nullptr) L::at(sum_beta + i).v += gradient;
         F weighted = gradient;
-        if (in.w != nullptr) weighted *= L::at(in.w + i);
+        if (in.w != nullptr) weighted *= L::at(in.w + i).v;
         total_p += weighted;
         total_q += weighted * value;
-        L::at(normed + i) = value;
-        L::at(h + i) = weighted;
+        L::at(normed + i).v = value;
+        L::at(h + i).v = weighted;
       }
       p = in.norm == 1 ? sum_of<N>(total_p) * share : 0.0F;
       q = sum_of<N>(total_q) * share;
@@ -101,9 +101,9 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
     F total_b = {};
     for (int64_t i = 0; i < width; i += N) {
       F ds = {};
-      if (has_norm) ds = (L::at(h + i) - p - L::at(normed + i) * q) * scale;
-      if (dsum != nullptr) ds += L::at(dsum + i);
-      const F shortcut = L::at(inputs.x + i);
+      if (has_norm) ds = (L::at(h + i).v - p - L::at(normed + i).v * q) * scale;
+      if (dsum != nullptr) ds += L::at(dsum + i).v;
+      const F shortcut = L::at(inputs.x + i).v;
       add_product<L>(sum_a, i, ds, shortcut);
       total_a += ds * shortcut;
       if (sum_b != nullptr || number_b != nullptr) {
@@ -114,11 +114,11 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
       }
       F branch = ds;
       times_gain<L>(branch, in.b, i);
-      if (inputs.factors != nullptr) branch *= L::at(inputs.factors + i);
-      if (sum_c != nullptr) L::at(sum_c + i) += branch;
+      if (inputs.factors != nullptr) branch *= L::at(inputs.factors + i).v;
+      if (sum_c != nullptr) L::at(sum_c + i).v += branch;
       times_gain<L>(ds, in.a, i);
-      L::at(dx + i) = ds;
-      L::at(df + i) = branch;
+      L::at(dx + i).v = ds;
+      L::at(df + i).v = branch;
     }
     end_row<Cpu>(call.dx, row, dim, dx);
     end_row<Cpu>(call.df, row, dim, df);
@@ -126,8 +126,8 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_backward(const CpuBackward& call,
     if (number_b != nullptr) *number_b += sum_of<N>(total_b);
     if ((row - begin) % kRowsAtOnce == kRowsAtOnce - 1 || row + 1 == end) {
       for (int64_t i = 0; i < call.sums.width; i += N) {
-        L::at(totals + i) += L::at(few.data() + i);
-        L::at(few.data() + i) = F{};
+        L::at(totals + i).v += L::at(few.data() + i).v;
+        L::at(few.data() + i).v = F{};
       }
     }
   }
@@ -141,7 +141,7 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_column_sums(float* rows, int64_t count, i
     typename L::D total = {};
     for (int64_t row = 0; row < count; ++row) {
       typename L::D wide;
-      L::widen(wide, typename L::F(L::at(rows + row * width + i)));
+      L::widen(wide, L::at(rows + row * width + i).v);
       total += wide;
     }
     L::store(rows + i, total);

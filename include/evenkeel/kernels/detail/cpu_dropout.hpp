@@ -82,7 +82,7 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
         mask_below<L>(dropped, bits, dropout.threshold);
         typename L::F factor;
         from_bits<L>(factor, scale & ~dropped);
-        L::at(factors + block * kDropoutBlock + draw * kCounters + first) = factor;
+        L::at(factors + block * kDropoutBlock + draw * kCounters + first).v = factor;
       }
     }
   }

@@ -35,7 +35,7 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t b
       F dropped;
       dropped_of<L>(dropped, in, inputs, i);
       joined_of<L>(value, in, inputs, dropped, i);
-      L::at(sum + i) = value;
+      L::at(sum + i).v = value;
       total += in.norm == 1 ? value : value * value;
     }
     end_row<Cpu>(call.sum, row, dim, sum);
@@ -50,7 +50,7 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t b
       F distances = {};
       F squares = {};
       for (int64_t i = 0; i < width; i += N) {
-        const F distance = L::at(sum + i) - near;
+        const F distance = L::at(sum + i).v - near;
         distances += distance;
         squares += distance * distance;
       }
@@ -65,10 +65,10 @@ EVENKEEL_ALWAYS_INLINE inline void cpu_forward(const CpuForward& call, int64_t b
     }
     float* y = begin_row<Cpu>(call.y, row, dim, buffers[4]);
     for (int64_t i = 0; i < width; i += N) {
-      F value = (L::at(sum + i) - mean) * scale;
-      if (in.w != nullptr) value *= L::at(in.w + i);
-      if (in.beta != nullptr) value += L::at(in.beta + i);
-      L::at(y + i) = value;
+      F value = (L::at(sum + i).v - mean) * scale;
+      if (in.w != nullptr) value *= L::at(in.w + i).v;
+      if (in.beta != nullptr) value += L::at(in.beta + i).v;
+      L::at(y + i).v = value;
     }
     end_row<Cpu>(call.y, row, dim, y);
   }

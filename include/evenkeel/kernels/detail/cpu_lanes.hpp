@@ -22,7 +22,10 @@ namespace evenkeel::detail {
 template <typename T, int N>
 struct VectorOf {
   using Type __attribute__((vector_size(sizeof(T) * N))) = T;
-  using Loose __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias)) = T;
+  // Wherever it lies in memory. A packed structure, since Clang 14 forgets a template's `aligned`.
+  struct __attribute__((packed, may_alias)) Loose {
+    Type v;
+  };
 };
 #endif
 
@@ -37,8 +40,12 @@ struct Lanes<1> {
   using U = uint32_t;
   using D = double;
 
-  static float& at(float* p) { return *p; }
-  static const float& at(const float* p) { return *p; }
+  struct Loose {
+    F v;
+  };
+
+  static Loose& at(float* p) { return *reinterpret_cast<Loose*>(p); }
+  static const Loose& at(const float* p) { return *reinterpret_cast<const Loose*>(p); }
   static void widen(U& bits, const uint16_t* p) { bits = *p; }
   static void narrow(uint16_t* p, const U& bits) { *p = static_cast<uint16_t>(bits); }
   static void widen(D& wide, const F& value) { wide = static_cast<double>(value); }
@@ -56,23 +63,23 @@ struct Lanes {
   using LooseF = typename VectorOf<float, N>::Loose;
   using LooseH = typename VectorOf<uint16_t, N>::Loose;
 
-  /// The lanes that begin at `p`, wherever that is.
+  /// The lanes that begin at `p`, wherever that is: at(p).v
   EVENKEEL_ALWAYS_INLINE static LooseF& at(float* p) { return *reinterpret_cast<LooseF*>(p); }
   EVENKEEL_ALWAYS_INLINE static const LooseF& at(const float* p) {
     return *reinterpret_cast<const LooseF*>(p);
   }
   EVENKEEL_ALWAYS_INLINE static void widen(U& bits, const uint16_t* p) {
-    const H narrow = *reinterpret_cast<const LooseH*>(p);
+    const H narrow = reinterpret_cast<const LooseH*>(p)->v;
     bits = __builtin_convertvector(narrow, U);
   }
   EVENKEEL_ALWAYS_INLINE static void narrow(uint16_t* p, const U& bits) {
-    *reinterpret_cast<LooseH*>(p) = __builtin_convertvector(bits, H);
+    reinterpret_cast<LooseH*>(p)->v = __builtin_convertvector(bits, H);
   }
   EVENKEEL_ALWAYS_INLINE static void widen(D& wide, const F& value) {
     wide = __builtin_convertvector(value, D);
   }
   EVENKEEL_ALWAYS_INLINE static void store(float* p, const D& value) {
-    at(p) = __builtin_convertvector(value, F);
+    at(p).v = __builtin_convertvector(value, F);
   }
   /// first, first + step, ...
   EVENKEEL_ALWAYS_INLINE static void count(U& value, uint32_t first, uint32_t step) {
@@ -146,14 +153,14 @@ EVENKEEL_ALWAYS_INLINE inline void widen(float* to, const uint16_t* from, bool b
     bits |= ((magnitude | 0x7f800000U) & ~finite) | sign;
     from_bits<L>(value, bits);
   }
-  L::at(to) = value;
+  L::at(to).v = value;
 }
 
 /// And back, rounded to the nearest.
 template <typename L>
 EVENKEEL_ALWAYS_INLINE inline void narrow(uint16_t* to, const float* from, bool bfloat16) {
   typename L::U bits;
-  const typename L::F value = L::at(from);
+  const typename L::F value = L::at(from).v;
   bits_of<L>(bits, value);
   const typename L::U magnitude = bits & 0x7fffffffU;
   typename L::U number;

@@ -117,7 +117,7 @@ EVENKEEL_ALWAYS_INLINE inline void times_gain(typename L::F& value,
                                               const CpuGain& gain,
                                               int64_t column) {
   if (gain.columns != nullptr) {
-    value *= L::at(gain.columns + column);
+    value *= L::at(gain.columns + column).v;
   } else {
     value *= gain.number;
   }
@@ -129,9 +129,9 @@ EVENKEEL_ALWAYS_INLINE inline void dropped_of(typename L::F& value,
                                               const CpuResidual& in,
                                               const CpuRow& row,
                                               int64_t column) {
-  value = L::at(row.f + column);
-  if (in.c != nullptr) value += L::at(in.c + column);
-  if (row.factors != nullptr) value *= L::at(row.factors + column);
+  value = L::at(row.f + column).v;
+  if (in.c != nullptr) value += L::at(in.c + column).v;
+  if (row.factors != nullptr) value *= L::at(row.factors + column).v;
 }
 
 /// shortcut * x + branch * dropped
@@ -143,7 +143,7 @@ EVENKEEL_ALWAYS_INLINE inline void joined_of(typename L::F& sum,
                                              int64_t column) {
   typename L::F branch = dropped;
   times_gain<L>(branch, in.b, column);
-  sum = L::at(row.x + column);
+  sum = L::at(row.x + column).v;
   times_gain<L>(sum, in.a, column);
   sum += branch;
 }
