@@ -226,11 +226,11 @@ find_or_install_torch() {
 
 # need_python_packages tests|report: sets PYTHON to an interpreter that has the packages.
 #
-# tests: PyTorch, numpy, sacrebleu and admin-torch (reference values), and what the report needs.
+# tests: PyTorch, numpy, sacrebleu, admin-torch and safetensors (references), and what the report needs.
 # report: matplotlib and jinja2, from wherever they are.
 need_python_packages() {
   local own=$EVENKEEL_DEPS/python
-  local for_report=(matplotlib jinja2) for_tests=(torch numpy sacrebleu admin-torch matplotlib jinja2)
+  local for_report=(matplotlib jinja2) for_tests=(torch numpy sacrebleu admin-torch safetensors matplotlib jinja2)
   if [[ $1 == tests ]]; then
     PYTHON=$own/bin/python
     if ! is_whole_venv "$own" || ! has_distributions "$PYTHON" "${for_tests[@]}"; then

@@ -115,7 +115,7 @@ TEST_F(FallbackTest, GivesWhatOperatorsGiveAndWarnsOnce) {
   ASSERT_EQ(messages.size(), 1U);
   const auto* said = mode() == "missing"
                          ? "evenkeel: residuals are not fused on CUDA, since NVRTC was not found"
-                         : "evenkeel: a residual is not fused on CUDA: evenkeel: NVRTC failed";
+                         : "evenkeel: a residual is not fused on CUDA: NVRTC failed";
   EXPECT_EQ(messages.front().find(said), 0U) << messages.front();
 }
 

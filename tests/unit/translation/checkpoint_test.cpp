@@ -7,6 +7,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -54,6 +55,20 @@ TEST_F(CheckpointTest, ReadsBackEveryBit) {
     EXPECT_EQ(other.sizes(), tensor.sizes()) << name;
     EXPECT_TRUE(torch::equal(other, tensor)) << name;
   }
+}
+
+// tests/reference/safetensors_reader.py expects these in the file, which is left to it.
+TEST_F(CheckpointTest, IsWrittenForPythonToRead) {
+  const char* folder = std::getenv("EVENKEEL_REFERENCE_DIR");
+  if (folder == nullptr) GTEST_SKIP() << "EVENKEEL_REFERENCE_DIR is not set";
+  checkpoint_.tensors["half"] = torch::arange(15).reshape({3, 5}).to(torch::kBFloat16) / 8;
+  checkpoint_.tensors["double"] = torch::tensor({0.1, -1e300}, torch::kFloat64);
+  checkpoint_.tensors["transposed"] = torch::arange(24, torch::kFloat32).reshape({4, 6}).t();
+  std::filesystem::create_directories(folder);
+  const auto file = std::filesystem::path(folder) / "checkpoint.safetensors";
+  std::filesystem::remove(file);
+  save_checkpoint(checkpoint_, file);
+  EXPECT_TRUE(std::filesystem::exists(file));
 }
 
 TEST_F(CheckpointTest, LeavesNothingBesideTheFile) {

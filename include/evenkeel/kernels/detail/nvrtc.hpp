@@ -44,7 +44,7 @@ struct Nvrtc {
     Program program = nullptr;
     const int made =
         nvrtcCreateProgram(&program, source.c_str(), "evenkeel_residual.cu", 0, nullptr, nullptr);
-    TORCH_CHECK(made == 0, "evenkeel: nvrtcCreateProgram failed (", made, ")");
+    TORCH_CHECK(made == 0, "nvrtcCreateProgram failed (", made, ")");
     const int compiled =
         nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
     size_t size = 0;
@@ -60,13 +60,7 @@ struct Nvrtc {
       nvrtcGetCUBIN(program, cubin.data());
     }
     nvrtcDestroyProgram(&program);
-    TORCH_CHECK(compiled == 0,
-                "evenkeel: NVRTC failed (",
-                compiled,
-                ") for sm_",
-                architecture,
-                ": ",
-                log);
+    TORCH_CHECK(compiled == 0, "NVRTC failed (", compiled, ") for sm_", architecture, ": ", log);
     return cubin;
   }
 

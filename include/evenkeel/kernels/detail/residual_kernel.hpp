@@ -89,7 +89,7 @@ class ResidualKernel {
                                                            static_cast<int>(kernel_.threads),
                                                            kernel_.shared_bytes),
         "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-    TORCH_CHECK(resident > 0, "evenkeel: a multiprocessor holds no block of the kernel");
+    TORCH_CHECK(resident > 0, "a multiprocessor holds no block of the kernel");
     if (config.backward != 0U) resident = std::min(resident, tuning.resident);
     most_blocks_ = tuning.grid == 0
                        ? 0x7fffffff
@@ -164,14 +164,14 @@ class ResidualKernel {
     if (driver == nullptr) return nullptr;
     try {
       const int architecture = driver->architecture(static_cast<int>(config.device));
-      TORCH_CHECK(architecture >= 70,
-                  "evenkeel: expected sm_70 or newer, but got sm_",
-                  architecture);
+      TORCH_CHECK(architecture >= 70, "expected sm_70 or newer, but got sm_", architecture);
       auto tuning = tuning_for(config, architecture);
       if (driver->cuLaunchKernelEx == nullptr) tuning.launch_early = false;
       return std::make_unique<const ResidualKernel>(*driver, config, tuning);
     } catch (const std::exception& error) {
-      TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ", error.what());
+      const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
+      TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ",
+                      of_torch != nullptr ? of_torch->what_without_backtrace() : error.what());
       return nullptr;
     }
   }
