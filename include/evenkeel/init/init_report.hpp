@@ -3,8 +3,9 @@
 
 #include <evenkeel/core/enums.hpp>
 
+#include <c10/util/ArrayRef.h>
+#include <c10/util/StringUtil.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -46,7 +47,7 @@ class InitReport {
                      row.name,
                      width,
                      evenkeel::to_string(row.role),
-                     fmt::format("[{}]", fmt::join(row.shape, ", ")),
+                     c10::str(c10::IntArrayRef(row.shape)),
                      row.factor);
     }
     return table;
