@@ -22,9 +22,11 @@ namespace evenkeel::detail {
 template <typename T, int N>
 struct VectorOf {
   using Type __attribute__((vector_size(sizeof(T) * N))) = T;
-  // Wherever it lies in memory. A packed structure, since Clang 14 forgets a template's `aligned`.
+  // Wherever it lies in memory. Clang 14 forgets that a template's type is unaligned, but not that
+  // a structure is packed; GCC 12 goes by the type where it does not optimise.
+  using Unaligned __attribute__((vector_size(sizeof(T) * N), aligned(sizeof(T)), may_alias)) = T;
   struct __attribute__((packed, may_alias)) Loose {
-    Type v;
+    Unaligned v;
   };
 };
 #endif
