@@ -1,5 +1,6 @@
 # Configures, builds and runs the project CONSUMER in WORK_DIR. evenkeel comes to it as PACKAGE says: installed by CMake,
 # by its .deb, by its archive, or as its sources. LAYOUT: LibTorch as other machines have it, see libtorch_layout.cmake.
+# BUILD_TYPE: Debug, without optimising, unless another is given.
 
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result)

@@ -124,10 +124,8 @@ EVENKEEL_ALWAYS_INLINE inline float sum_of(const typename Lanes<N>::F& value) {
   }
 }
 
-// The kernels' numbers for types: 0 float, 1 bfloat16, 2 half.
-
-/// All bits where p < q, both below 2^31, and none elsewhere. Vectors are not compared: GCC 12 has
-/// none of it in some loops ("internal compiler error: in do_store_flag").
+/// All bits where p < q, both below 2^31, and none elsewhere. Vectors are not compared: in some
+/// loops GCC 12 fails on that ("internal compiler error: in do_store_flag").
 template <typename L>
 EVENKEEL_ALWAYS_INLINE inline void mask_below(typename L::U& mask,
                                               const typename L::U& p,
@@ -135,7 +133,9 @@ EVENKEEL_ALWAYS_INLINE inline void mask_below(typename L::U& mask,
   mask = ~(((p - q) >> 31) - 1U);
 }
 
-/// One vector of them in float32.
+// The kernels' numbers for types: 0 float, 1 bfloat16, 2 half.
+
+/// One vector of bfloat16 or half in float32.
 template <typename L>
 EVENKEEL_ALWAYS_INLINE inline void widen(float* to, const uint16_t* from, bool bfloat16) {
   typename L::U bits;
