@@ -6,6 +6,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/anatomy/detail/contained.hpp
     include/evenkeel/anatomy/torch_nn.hpp
     include/evenkeel/core/depth_factors.hpp
+    include/evenkeel/core/draw.hpp
     include/evenkeel/core/enums.hpp
     include/evenkeel/core/error.hpp
     include/evenkeel/core/omega.hpp
@@ -67,6 +68,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/detail/make_norm.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
+    include/evenkeel/residual/observer.hpp
     include/evenkeel/residual/post_norm.hpp
     include/evenkeel/residual/pre_norm.hpp
     include/evenkeel/residual/register_omega.hpp

@@ -5,6 +5,7 @@
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/anatomy/torch_nn.hpp>
 #include <evenkeel/core/depth_factors.hpp>
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/enums.hpp>
 #include <evenkeel/core/omega.hpp>
 #include <evenkeel/core/position.hpp>
@@ -29,6 +30,7 @@
 #include <evenkeel/residual/admin_residual.hpp>
 #include <evenkeel/residual/fused_norm.hpp>
 #include <evenkeel/residual/gain.hpp>
+#include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>
 #include <evenkeel/residual/register_omega.hpp>

@@ -60,6 +60,48 @@ constexpr const char* to_string(NormPlacement placement) {
   return "?";
 }
 
+/// The kinds of norm that the library has, all over the last dimension.
+enum class NormKind {
+  kNone,
+  kLayerNorm,  ///< (x - mean) / sqrt(var + eps) * weight + bias
+  kRmsNorm,    ///< x / sqrt(mean(x^2) + eps) * weight
+  kDyT,        ///< tanh(alpha * x) * weight + bias, which reads no statistics
+  kScaleNorm,  ///< g * x / |x|, with one trained number g
+};
+
+constexpr const char* to_string(NormKind kind) {
+  switch (kind) {
+    case NormKind::kNone:
+      return "none";
+    case NormKind::kLayerNorm:
+      return "LayerNorm";
+    case NormKind::kRmsNorm:
+      return "RMSNorm";
+    case NormKind::kDyT:
+      return "DyT";
+    case NormKind::kScaleNorm:
+      return "ScaleNorm";
+  }
+  return "?";
+}
+
+/// What the branch of a residual sub-layer does.
+enum class SublayerKind { kSelfAttention, kCrossAttention, kFeedForward, kOther };
+
+constexpr const char* to_string(SublayerKind kind) {
+  switch (kind) {
+    case SublayerKind::kSelfAttention:
+      return "self-attention";
+    case SublayerKind::kCrossAttention:
+      return "cross-attention";
+    case SublayerKind::kFeedForward:
+      return "feed-forward";
+    case SublayerKind::kOther:
+      return "other";
+  }
+  return "?";
+}
+
 /// The two kinds of stack of a Transformer. A decoder-only model is a decoder without
 /// cross-attention.
 enum class Stack { kEncoder, kDecoder };

@@ -7,7 +7,8 @@
 
 namespace evenkeel {
 
-/// Where a residual sub-layer stands: which of how many, in which stack, beside how deep a stack.
+/// Where a residual sub-layer stands: which of how many and of which kind, in which layer of which
+/// stack, beside how deep a stack.
 struct Position {
   /// The sub-layer alone in a stack of `num_res_layers`, all that Admin needs to know.
   static Position of(int64_t num_res_layers) {
@@ -17,6 +18,8 @@ struct Position {
   }
 
   Stack stack = Stack::kEncoder;
+  SublayerKind kind = SublayerKind::kOther;
+  int64_t layer = 0;           ///< Which layer of the stack, from 0.
   int64_t index = 0;           ///< Which sub-layer of the stack, from 0 in forward order.
   int64_t num_res_layers = 0;  ///< Residual sub-layers of this stack.
   int64_t encoder_layers = 0;  ///< Layers of the encoder; 0 where there is none.

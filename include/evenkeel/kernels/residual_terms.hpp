@@ -1,27 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/enums.hpp>
+
 #include <ATen/core/Tensor.h>
 
-#include <ostream>
 #include <utility>
 
 namespace evenkeel {
 
-enum class NormKind { kNone, kLayerNorm, kRmsNorm };
-
-inline std::ostream& operator<<(std::ostream& stream, NormKind kind) {
-  switch (kind) {
-    case NormKind::kLayerNorm:
-      return stream << "LayerNorm";
-    case NormKind::kRmsNorm:
-      return stream << "RMSNorm";
-    default:
-      return stream << "none";
-  }
-}
-
-/// A norm over the last dimension as numbers, without a module around them:
+/// A norm over the last dimension as numbers, without a module around them. The kinds that the
+/// fused residual knows are LayerNorm and RMSNorm:
 ///
 ///     LayerNorm  y = (s - mean(s)) / sqrt(var(s) + eps) * weight + bias
 ///     RMSNorm    y = s / sqrt(mean(s^2) + eps) * weight

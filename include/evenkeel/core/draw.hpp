@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/enums.hpp>
+
+namespace evenkeel {
+
+/// The distribution that a matrix is drawn from.
+enum class Distribution {
+  kXavierUniform,  ///< U(-b, b), b = gain * sqrt(6 / (fan_in + fan_out))
+  kXavierNormal,   ///< N(0, s^2), s = gain * sqrt(2 / (fan_in + fan_out))
+  kFanInNormal,    ///< N(0, s^2), s = gain / sqrt(fan_in); of an embedding fan_in is embed_dim
+  kNormal,         ///< N(0, gain^2)
+  kUniform,        ///< U(-gain, gain)
+  kZero,           ///< 0
+  kPresent,        ///< The present values, times gain.
+};
+
+constexpr const char* to_string(Distribution distribution) {
+  switch (distribution) {
+    case Distribution::kXavierUniform:
+      return "Xavier uniform";
+    case Distribution::kXavierNormal:
+      return "Xavier normal";
+    case Distribution::kFanInNormal:
+      return "fan-in normal";
+    case Distribution::kNormal:
+      return "normal";
+    case Distribution::kUniform:
+      return "uniform";
+    case Distribution::kZero:
+      return "zero";
+    case Distribution::kPresent:
+      return "as it is";
+  }
+  return "?";
+}
+
+/// How a parameter begins: a distribution and its gain. A gain means the same for a matrix of its
+/// own and for a part of a packed one: fans are those of the part, such as the value third of an
+/// in_proj_weight.
+struct Draw {
+  Distribution distribution = Distribution::kPresent;
+  double gain = 1.0;
+
+  static constexpr Draw xavier_uniform(double gain = 1.0) {
+    return {Distribution::kXavierUniform, gain};
+  }
+  static constexpr Draw xavier_normal(double gain = 1.0) {
+    return {Distribution::kXavierNormal, gain};
+  }
+  static constexpr Draw fan_in_normal(double gain = 1.0) {
+    return {Distribution::kFanInNormal, gain};
+  }
+  static constexpr Draw normal(double standard_deviation) {
+    return {Distribution::kNormal, standard_deviation};
+  }
+  static constexpr Draw uniform(double bound) { return {Distribution::kUniform, bound}; }
+  static constexpr Draw zero() { return {Distribution::kZero, 0.0}; }
+  static constexpr Draw present(double factor = 1.0) { return {Distribution::kPresent, factor}; }
+
+  /// The same distribution with its gain times `factor`.
+  constexpr Draw times(double factor) const { return {distribution, gain * factor}; }
+
+  friend constexpr bool operator==(const Draw& a, const Draw& b) {
+    return a.distribution == b.distribution && a.gain == b.gain;
+  }
+  friend constexpr bool operator!=(const Draw& a, const Draw& b) { return !(a == b); }
+};
+
+/// How fairseq draws a Transformer's parameters, which is what a scheme without an answer of its
+/// own begins with: query, key and value Xavier uniform with gain 1/sqrt(2), as a packed (3d, d)
+/// matrix has it; attention output and feed-forward Xavier uniform; embeddings and head N(0, 1/d);
+/// biases 0; norms, gains and the rest as they are.
+constexpr Draw plain_draw(Role role) {
+  constexpr double kPackedGain = 0.70710678118654752440;  // 1/sqrt(2)
+  switch (role) {
+    case Role::kQuery:
+    case Role::kKey:
+    case Role::kValue:
+      return Draw::xavier_uniform(kPackedGain);
+    case Role::kAttentionOutput:
+    case Role::kFeedForwardIn:
+    case Role::kFeedForwardOut:
+      return Draw::xavier_uniform();
+    case Role::kEmbedding:
+    case Role::kHead:
+      return Draw::fan_in_normal();
+    case Role::kBias:
+      return Draw::zero();
+    default:
+      return Draw::present();
+  }
+}
+
+}  // namespace evenkeel
