@@ -74,7 +74,7 @@ TEST_F(TiedWeightsTest, AreNotTiedByAnAssignmentToTheMember) {
   head->weight = tokens->weight;
   const auto* const said =
       "anatomy: head.weight is registered, but the module's own `weight` is another tensor, that "
-      "of tokens.weight. To assign to the member registers nothing and ties nothing";
+      "of tokens.weight. Assigning to a member does not register the tensor";
   EXPECT_TRUE(throws([&] { anatomy(); }, said));
   EXPECT_TRUE(
       throws([&] { anatomy_told(model, [&](AnatomyBuilder& told) { told.embedding(tokens); }); },
@@ -135,8 +135,8 @@ TEST_F(SharedBlockTest, IsRefusedInAVector) {
   EXPECT_TRUE(throws(
       [&] { anatomy_told(model, [&](AnatomyBuilder& told) { told.encoder(blocks); }); },
       "anatomy: a block of type evenkeel::test::OwnBlock is shared by several layers; it is "
-      "registered as layer. How a layer begins depends on its depth: give each layer a block of "
-      "its own"));
+      "registered as layer. Initial weights depend on where a layer stands: give each layer a "
+      "block of its own"));
 }
 
 TEST_F(SharedBlockTest, IsRefusedInAModuleList) {

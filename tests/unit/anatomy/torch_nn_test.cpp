@@ -143,7 +143,8 @@ TEST_F(TorchAnatomyTest, ReadsAnEncoderAloneWithItsFinalNorm) {
   EXPECT_EQ(anatomy.encoder_layers, 3);
   EXPECT_EQ(anatomy.decoder_layers, 0);
   EXPECT_EQ(anatomy.num_res_layers(Stack::kEncoder), 6);
-  EXPECT_EQ(parameters_of(anatomy).size(), 3 * 16 + 2U);
+  ASSERT_EQ(parameters_of(anatomy).size(), 3 * 16 + 2U);
+  EXPECT_EQ(parameters_of(anatomy).back(), "norm.bias: norm, encoder");  // of no sub-layer
 }
 
 TEST_F(TorchAnatomyTest, ReadsADecoderAlone) {

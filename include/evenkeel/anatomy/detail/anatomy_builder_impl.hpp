@@ -70,12 +70,13 @@ bool AnatomyBuilder::in_block(torch::nn::Module& module, Describe&& describe) {
 inline bool AnatomyBuilder::is_described(const torch::nn::Module& module) const {
   const auto found = described_.find(&module);
   if (found == described_.end()) return false;
-  TORCH_CHECK(!found->second,
-              "anatomy: a block of type ",
-              detail::holder_type(module),
-              " is shared by several layers; it is registered as ",
-              registered_.paths(module),
-              ". How a layer begins depends on its depth: give each layer a block of its own");
+  TORCH_CHECK(
+      !found->second,
+      "anatomy: a block of type ",
+      detail::holder_type(module),
+      " is shared by several layers; it is registered as ",
+      registered_.paths(module),
+      ". Initial weights depend on where a layer stands: give each layer a block of its own");
   return true;
 }
 

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-/// What an anatomy says where a model does not tell enough.
+/// Errors of an anatomy that does not tell enough.
 namespace evenkeel::detail {
 
 using Modules = std::unordered_set<const torch::nn::Module*>;
@@ -59,9 +59,9 @@ inline void check_member(const Registered& registered,
               name,
               "` is another tensor",
               other ? ", that of " + registered.parameters()[*other].name : std::string(),
-              ". To assign to the member registers nothing and ties nothing: an optimizer goes on "
-              "with the registered one. To tie weights, register one module under both names, or "
-              "give the second no weight of its own and use the first's in forward, as in "
+              ". Assigning to a member does not register the tensor, so optimizers and checkpoints "
+              "keep the other one. To tie weights, register one module under both names, or give "
+              "the second no weight and use the first's in forward, as in "
               "torch::linear(x, tokens->weight)");
 }
 
@@ -76,8 +76,8 @@ inline void check_members(const Registered& registered) {
   }
 }
 
-/// The module that has to tell of a parameter: the innermost of the user's own whose `AnatomyOf` was
-/// run; else the innermost of the user's own; else the one that has registered it.
+/// The module that has to tell of a parameter: the innermost of the user's own whose `AnatomyOf`
+/// was run; else the innermost of the user's own; else the one that has registered it.
 inline const RegisteredModule& who_tells(const Registered& registered,
                                          size_t holder,
                                          const Modules& described) {

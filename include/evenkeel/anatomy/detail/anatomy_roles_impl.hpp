@@ -61,7 +61,8 @@ inline std::vector<size_t> AnatomyBuilder::tell_tensor(const torch::Tensor& tens
               " was told the role ",
               to_string(parts.front().role),
               ", but is no parameter of ",
-              model_.name());
+              detail::holder_type(model_),
+              ": register it, or its module, with the model");
   if (!told_[*at].empty()) {
     tell_again(told_[*at], parts.front().role, stack, sublayer);
     return told_[*at];
@@ -108,20 +109,21 @@ inline void AnatomyBuilder::tell_again(const std::vector<size_t>& told,
   if (first.role == role && first.sublayer < 0 && sublayer < 0) return;  // a head's bias
   std::string names = first.name;
   for (const auto& name : first.tied_names) names += ", tied to " + name + ",";
-  TORCH_CHECK(first.role != role || (first.stack == stack && first.sublayer == sublayer),
-              "anatomy: ",
-              names,
-              " is shared: it was told to be the ",
-              to_string(role),
-              " of sub-layer ",
-              first.sublayer,
-              " of the ",
-              to_string(first.stack),
-              " and of sub-layer ",
-              sublayer,
-              " of the ",
-              to_string(stack),
-              ". How a layer begins depends on its depth: give each layer weights of its own");
+  const auto where = [](Stack of, int64_t index) {
+    return (index < 0 ? "" : "sub-layer " + std::to_string(index) + " of ") + "the " +
+           to_string(of);
+  };
+  TORCH_CHECK(
+      first.role != role || (first.stack == stack && first.sublayer == sublayer),
+      "anatomy: ",
+      names,
+      " is shared: it was told to be the ",
+      to_string(role),
+      " of ",
+      where(first.stack, first.sublayer),
+      " and of ",
+      where(stack, sublayer),
+      ". Initial weights depend on where a layer stands: give each layer weights of its own");
   TORCH_CHECK(false,
               "anatomy: ",
               names,
