@@ -2,10 +2,13 @@
 #include <evenkeel/anatomy/torch_nn.hpp>
 
 #include "anatomy_table.hpp"
+#include "errors.hpp"
 #include "fixture.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/any.h>
+#include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/modules/transformer.h>
 #include <torch/nn/modules/transformercoder.h>
@@ -17,6 +20,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel {
@@ -180,6 +184,30 @@ TEST_F(TorchAnatomyTest, ReadsBothStacksOfATransformerInForwardOrder) {
   for (const auto& parameter : anatomy.parameters) {
     EXPECT_EQ(to_string(parameter.stack), parameter.name.substr(0, 7)) << parameter.name;
   }
+}
+
+torch::nn::TransformerOptions with_encoder(torch::nn::AnyModule encoder) {
+  return torch::nn::TransformerOptions(4, 2)
+      .num_decoder_layers(2)
+      .dim_feedforward(6)
+      .custom_encoder(std::move(encoder));
+}
+
+TEST_F(TorchAnatomyTest, ReadsATransformerWithAnEncoderOfOnesOwn) {
+  torch::nn::Transformer model(with_encoder(torch::nn::AnyModule(torch::nn::Identity())));
+  const auto anatomy = anatomy_of(model);
+
+  EXPECT_EQ(anatomy.encoder_layers, 0);
+  EXPECT_EQ(anatomy.decoder_layers, 2);
+}
+
+TEST_F(TorchAnatomyTest, NamesWhatAnEncoderOfOnesOwnDoesNotTell) {
+  torch::nn::Transformer model(with_encoder(torch::nn::AnyModule(torch::nn::Linear(4, 4))));
+  EXPECT_TRUE(test::throws(
+      [&] { anatomy_of(model); },
+      "these have none: encoder.weight, encoder.bias. They are held by encoder of type "
+      "torch::nn::Linear, for which no AnatomyOf was run: specialise evenkeel::AnatomyOf for a "
+      "module of your own that holds it. AnatomyOf was run for "));
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <map>
@@ -105,8 +107,8 @@ inline std::map<std::string, std::string> by_type(
   std::map<std::string, std::string> texts;
   for (const auto& [type, where] : found) {
     const auto& [first, count] = where;
-    texts[type] = first + (count > 1 ? " and " + std::to_string(count - 1) + " more" : "") +
-                  " of type " + type;
+    texts[type] = count > 1 ? fmt::format("{} and {} more of type {}", first, count - 1, type)
+                            : fmt::format("{} of type {}", first, type);
   }
   return texts;
 }
@@ -116,11 +118,13 @@ inline std::string advice_for(const std::string& type, const std::string& model)
   if (type.rfind("torch::nn::", 0) == 0) {
     return "specialise evenkeel::AnatomyOf for a module of your own that holds it";
   }
-  if (type == model) return "specialise evenkeel::AnatomyOf<" + type + ">";
-  return "specialise evenkeel::AnatomyOf<" + type + "> and name that type, as in anatomy_of<" +
-         type + ">(model) or TFixupInit<" + model + ", " + type +
-         ">; or specialise evenkeel::AnatomyOf<" + model +
-         "> and tell there which blocks are the encoder(...) and which the decoder(...)";
+  if (type == model) return fmt::format("specialise evenkeel::AnatomyOf<{}>", type);
+  return fmt::format(
+      "specialise evenkeel::AnatomyOf<{0}> and name that type, as in anatomy_of<{0}>(model) or "
+      "TFixupInit<{1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and tell there which blocks "
+      "are the encoder(...) and which the decoder(...)",
+      type,
+      model);
 }
 
 /// Throws if there are parameters `without` a role: names them, the modules that hold them and
@@ -144,13 +148,16 @@ inline void check_all_told(const Registered& registered,
 
   std::string advice;
   for (const auto& [type, where] : by_type(told)) {
-    advice += ". AnatomyOf<" + type + "> was run for " + where +
-              ", but does not tell them: add them there, blocks by encoder(...) or decoder(...), "
-              "what no init shall touch by unscaled(...)";
+    advice += fmt::format(
+        ". AnatomyOf<{}> was run for {}, but does not tell them: add them there, blocks by "
+        "encoder(...) or decoder(...), what no init shall touch by unscaled(...)",
+        type,
+        where);
   }
   for (const auto& [type, where] : by_type(untold)) {
-    advice += ". They are held by " + where +
-              ", for which no AnatomyOf was run: " + advice_for(type, model);
+    advice += fmt::format(". They are held by {}, for which no AnatomyOf was run: {}",
+                          where,
+                          advice_for(type, model));
   }
   if (!untold.empty()) {
     std::vector<const RegisteredModule*> run;
