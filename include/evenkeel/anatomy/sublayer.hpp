@@ -17,7 +17,7 @@ namespace evenkeel {
 
 /// Where a norm of a residual sub-layer stands:
 ///
-///     y = sum( shortcut * x + branch * branch_norm( f( input(x) ) ) )
+///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 enum class NormSlot {
   kInput,   ///< Of what the branch reads: Pre-LN.
   kInside,  ///< Of what the branch's last matrix reads: Sub-LN.
