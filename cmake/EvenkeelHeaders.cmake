@@ -3,7 +3,14 @@ set(EVENKEEL_HEADERS
     include/evenkeel/anatomy/anatomy.hpp
     include/evenkeel/anatomy/anatomy_builder.hpp
     include/evenkeel/anatomy/detail/anatomy_builder_impl.hpp
+    include/evenkeel/anatomy/detail/anatomy_errors.hpp
+    include/evenkeel/anatomy/detail/anatomy_roles_impl.hpp
     include/evenkeel/anatomy/detail/contained.hpp
+    include/evenkeel/anatomy/detail/known_types.hpp
+    include/evenkeel/anatomy/detail/registered.hpp
+    include/evenkeel/anatomy/detail/sublayer_builder_impl.hpp
+    include/evenkeel/anatomy/sublayer.hpp
+    include/evenkeel/anatomy/sublayer_builder.hpp
     include/evenkeel/anatomy/torch_nn.hpp
     include/evenkeel/core/depth_factors.hpp
     include/evenkeel/core/draw.hpp

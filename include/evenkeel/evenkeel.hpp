@@ -3,6 +3,8 @@
 
 #include <evenkeel/anatomy/anatomy.hpp>
 #include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/anatomy/sublayer.hpp>
+#include <evenkeel/anatomy/sublayer_builder.hpp>
 #include <evenkeel/anatomy/torch_nn.hpp>
 #include <evenkeel/core/depth_factors.hpp>
 #include <evenkeel/core/draw.hpp>

@@ -2,14 +2,18 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy.hpp>
+#include <evenkeel/anatomy/detail/anatomy_errors.hpp>
 #include <evenkeel/anatomy/detail/contained.hpp>
+#include <evenkeel/anatomy/detail/registered.hpp>
+#include <evenkeel/anatomy/sublayer_builder.hpp>
 
-#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <unordered_map>
@@ -61,54 +65,6 @@ bool describe_if(torch::nn::Module& module, AnatomyBuilder& anatomy) {
 
 }  // namespace detail
 
-/// Tells the roles of the parameters of one residual sub-layer. Every call takes a module with a
-/// `weight` and perhaps a `bias`, such as torch::nn::Linear, or a tensor.
-class SublayerBuilder {
- public:
-  template <typename T>
-  SublayerBuilder& query(const T& projection) {
-    return add(projection, Role::kQuery);
-  }
-  template <typename T>
-  SublayerBuilder& key(const T& projection) {
-    return add(projection, Role::kKey);
-  }
-  template <typename T>
-  SublayerBuilder& value(const T& projection) {
-    return add(projection, Role::kValue);
-  }
-  /// Query, key and value in one matrix of shape (3 * embed_dim, embed_dim), in that order.
-  template <typename T>
-  SublayerBuilder& query_key_value(const T& projection) {
-    return add(projection, Role::kQuery, /*packed=*/true);
-  }
-  /// The feed-forward's first matrix.
-  template <typename T>
-  SublayerBuilder& input(const T& projection) {
-    feed_forward_ = true;
-    return add(projection, Role::kFeedForwardIn);
-  }
-  /// What writes to the residual stream: the attention's output projection, or the feed-forward's
-  /// last matrix where `input` was told before.
-  template <typename T>
-  SublayerBuilder& output(const T& projection) {
-    return add(projection, feed_forward_ ? Role::kFeedForwardOut : Role::kAttentionOutput);
-  }
-
- private:
-  friend class AnatomyBuilder;
-  SublayerBuilder(AnatomyBuilder& anatomy, Stack stack, int64_t index)
-      : anatomy_(anatomy), stack_(stack), index_(index) {}
-
-  template <typename T>
-  SublayerBuilder& add(const T& projection, Role role, bool packed = false);
-
-  AnatomyBuilder& anatomy_;
-  Stack stack_;
-  int64_t index_;
-  bool feed_forward_ = false;
-};
-
 /// Collects an `Anatomy`. What a model tells of itself, in its `AnatomyOf`:
 ///
 ///     anatomy.embedding(model.tokens).encoder(model.encoder_blocks).decoder(model.decoder_blocks);
@@ -116,18 +72,24 @@ class AnatomyBuilder {
  public:
   AnatomyBuilder(torch::nn::Module& model, Stack stack, std::vector<detail::Describer> describers);
 
-  /// Opens the next residual sub-layer of the stack that is being described.
+  /// Opens the next residual sub-layer of the stack that is being described. Its kind follows from
+  /// what it is told: self-attention from `query`, `key` or `value`, feed-forward from `input`.
   SublayerBuilder sublayer(const std::string& name);
+  /// The same of a kind that does not follow, such as `SublayerKind::kCrossAttention`.
+  SublayerBuilder sublayer(const std::string& name, SublayerKind kind);
+  /// Begins a layer, which the sub-layers told from here on are part of. A block is a layer without
+  /// this call; it is for a module that holds several, or one whose parts are blocks themselves.
+  AnatomyBuilder& layer();
 
   /// An embedding of the given stack's tokens; told once where both stacks share it.
   template <typename T>
   AnatomyBuilder& embedding(const T& module, Stack stack) {
-    return add(module, Role::kEmbedding, stack, -1);
+    return add(module, Role::kEmbedding, stack);
   }
   /// An embedding of the stack that is being described, or one that both stacks share.
   template <typename T>
   AnatomyBuilder& embedding(const T& module) {
-    return embedding(module, stack_);
+    return embedding(module, here_.stack);
   }
   /// The encoder's blocks: a vector of module holders, a ModuleList, or any module.
   template <typename Blocks>
@@ -142,23 +104,28 @@ class AnatomyBuilder {
   /// The projection to the vocabulary, where it is not the embedding itself.
   template <typename T>
   AnatomyBuilder& head(const T& module) {
-    return add(module, Role::kHead, stack_, -1);
+    return add(module, Role::kHead, here_.stack);
   }
-  /// A gain, norm or bias that neither its type nor its name tells.
-  AnatomyBuilder& gain(const torch::Tensor& tensor) { return add(tensor, Role::kGain, stack_, -1); }
+  /// A gain, norm or bias of no sub-layer that neither its type nor its name tells.
+  AnatomyBuilder& gain(const torch::Tensor& tensor) {
+    return add(tensor, Role::kGain, here_.stack);
+  }
   template <typename T>
   AnatomyBuilder& norm(const T& module) {
-    return add(module, Role::kNorm, stack_, -1);
+    return add(module, Role::kNorm, here_.stack);
   }
   template <typename T>
   AnatomyBuilder& bias(const T& module) {
-    return add(module, Role::kBias, stack_, -1);
+    return add(module, Role::kBias, here_.stack);
   }
   /// What no init shall touch.
   template <typename T>
   AnatomyBuilder& unscaled(const T& module) {
-    return add(module, Role::kUnscaled, stack_, -1);
+    return add(module, Role::kUnscaled, here_.stack);
   }
+  /// A part that has an `AnatomyOf` of its own; without one, as `walk`.
+  template <typename Block>
+  AnatomyBuilder& describe(Block& block);
   /// A module of any type: described if its type is, else its children in order of registration.
   AnatomyBuilder& walk(torch::nn::Module& module);
 
@@ -168,34 +135,63 @@ class AnatomyBuilder {
  private:
   friend class SublayerBuilder;
 
+  /// Which stack, layer and block is being described.
+  struct Place {
+    Stack stack = Stack::kEncoder;
+    bool in_layer = false;
+    torch::nn::Module* block = nullptr;
+  };
+  /// A layer, and the block that it is, unless `layer()` has begun it.
+  struct Layer {
+    Stack stack;
+    int64_t number;
+    torch::nn::Module* block;
+  };
+
   template <typename Blocks>
   AnatomyBuilder& stack(Blocks& blocks, Stack stack);
-  template <typename Block>
-  void walk_block(Block& block);
   template <typename Describe>
-  void in_block(Describe&& describe);
-  template <typename T>
-  AnatomyBuilder& add(
-      const T& module, Role role, Stack stack, int64_t sublayer, bool packed = false);
-  void add_tensor(
-      const torch::Tensor& tensor, Role role, Stack stack, int64_t sublayer, bool packed);
-  void add_by_type();
-  std::string unassigned() const;
+  bool in_block(torch::nn::Module& module, Describe&& describe);
+  bool is_described(const torch::nn::Module& module) const;
+  SublayerBuilder open_sublayer(const std::string& name, std::optional<SublayerKind> kind);
 
-  int64_t& layers(Stack stack) {
-    return stack == Stack::kEncoder ? anatomy_.encoder_layers : anatomy_.decoder_layers;
+  template <typename T>
+  AnatomyBuilder& add(const T& module, Role role, Stack stack) {
+    tell(module, {{role}}, stack, -1);
+    return *this;
   }
+  /// Tells the roles of a module or tensor; gives the entries of its weight, and of a bias that has
+  /// the same role.
+  template <typename T>
+  std::vector<size_t> tell(const T& module,
+                           const detail::Parts& parts,
+                           Stack stack,
+                           int64_t sublayer);
+  std::vector<size_t> tell_tensor(const torch::Tensor& tensor,
+                                  const detail::Parts& parts,
+                                  Stack stack,
+                                  int64_t sublayer);
+  void tell_again(const std::vector<size_t>& told, Role role, Stack stack, int64_t sublayer);
+  void tell_bias(const torch::Tensor& tensor, const std::vector<size_t>& matrices);
+  std::string name_of(const torch::Tensor& tensor) const;
+  void tell_by_type(torch::nn::Module& module, Stack stack);
+  void check_layers() const;
+  void sort();
 
   torch::nn::Module& model_;
-  Stack stack_;
-  bool in_layer_ = false;  // inside a block that has told a sub-layer
   std::vector<detail::Describer> describers_;
-  std::vector<std::string> order_;                                     // parameters by registration
-  std::unordered_map<const void*, std::string> names_;                 // TensorImpl -> name
-  std::unordered_map<const void*, std::vector<ParameterRole>> roles_;  // TensorImpl -> roles
-  Anatomy anatomy_;
+  detail::Registered registered_;
+  std::vector<std::vector<size_t>> told_;  // registered parameter -> its entries in parameters
+  std::vector<size_t> parameter_of_;       // entry in parameters -> registered parameter
+  Place here_;
+  std::vector<Layer> layers_;
+  std::unordered_map<const torch::nn::Module*, bool> described_;  // did it tell sub-layers?
+  std::unordered_map<const torch::nn::Module*, Stack> stacks_;    // of modules described or walked
+  Anatomy anatomy_;  // sorted by `finish`; until then in the order in which it was told
 };
 
 }  // namespace evenkeel
 
 #include <evenkeel/anatomy/detail/anatomy_builder_impl.hpp>
+#include <evenkeel/anatomy/detail/anatomy_roles_impl.hpp>
+#include <evenkeel/anatomy/detail/sublayer_builder_impl.hpp>

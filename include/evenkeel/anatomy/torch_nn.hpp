@@ -16,9 +16,9 @@ namespace evenkeel {
 namespace detail {
 
 /// torch::nn's attention: one packed matrix, or three where key and value have other sizes.
-inline void describe_attention(torch::nn::MultiheadAttentionImpl& attention,
-                               SublayerBuilder sublayer,
-                               AnatomyBuilder& anatomy) {
+/// `bias_k` and `bias_v` are a key and a value of their own, drawn by torch::nn, and no biases.
+inline SublayerBuilder describe_attention(torch::nn::MultiheadAttentionImpl& attention,
+                                          SublayerBuilder sublayer) {
   if (attention._qkv_same_embed_dim) {
     sublayer.query_key_value(attention.in_proj_weight);
   } else {
@@ -26,10 +26,10 @@ inline void describe_attention(torch::nn::MultiheadAttentionImpl& attention,
         .key(attention.k_proj_weight)
         .value(attention.v_proj_weight);
   }
-  sublayer.output(attention.out_proj);
-  for (const auto& bias : {attention.in_proj_bias, attention.bias_k, attention.bias_v}) {
-    anatomy.bias(bias);
-  }
+  return sublayer.bias(attention.in_proj_bias)
+      .output(attention.out_proj)
+      .unscaled(attention.bias_k)
+      .unscaled(attention.bias_v);
 }
 
 }  // namespace detail
@@ -37,24 +37,34 @@ inline void describe_attention(torch::nn::MultiheadAttentionImpl& attention,
 template <>
 struct AnatomyOf<torch::nn::MultiheadAttention> {
   static void describe(torch::nn::MultiheadAttentionImpl& attention, AnatomyBuilder& anatomy) {
-    detail::describe_attention(attention, anatomy.sublayer("attention"), anatomy);
+    detail::describe_attention(attention, anatomy.sublayer("attention"));
   }
 };
 
 template <>
 struct AnatomyOf<torch::nn::TransformerEncoderLayer> {
   static void describe(torch::nn::TransformerEncoderLayerImpl& layer, AnatomyBuilder& anatomy) {
-    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"), anatomy);
-    anatomy.sublayer("feed_forward").input(layer.linear1).output(layer.linear2);
+    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"))
+        .norm(layer.norm1, NormSlot::kSum);
+    anatomy.sublayer("feed_forward")
+        .input(layer.linear1)
+        .output(layer.linear2)
+        .norm(layer.norm2, NormSlot::kSum);
   }
 };
 
 template <>
 struct AnatomyOf<torch::nn::TransformerDecoderLayer> {
   static void describe(torch::nn::TransformerDecoderLayerImpl& layer, AnatomyBuilder& anatomy) {
-    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"), anatomy);
-    detail::describe_attention(*layer.multihead_attn, anatomy.sublayer("multihead_attn"), anatomy);
-    anatomy.sublayer("feed_forward").input(layer.linear1).output(layer.linear2);
+    detail::describe_attention(*layer.self_attn, anatomy.sublayer("self_attn"))
+        .norm(layer.norm1, NormSlot::kSum);
+    detail::describe_attention(*layer.multihead_attn,
+                               anatomy.sublayer("multihead_attn", SublayerKind::kCrossAttention))
+        .norm(layer.norm2, NormSlot::kSum);
+    anatomy.sublayer("feed_forward")
+        .input(layer.linear1)
+        .output(layer.linear2)
+        .norm(layer.norm3, NormSlot::kSum);
   }
 };
 
@@ -70,7 +80,7 @@ namespace detail {
 /// The roles and sub-layers of `model`, described by the first of: its own `AnatomyOf`; its
 /// modules' in order of registration, of type `Blocks...` or one of torch::nn's.
 template <typename Model, typename... Blocks>
-Anatomy anatomy_of(contained_t<Model>& model, Stack stack) {
+Anatomy anatomy_of(Model& model, Stack stack) {
   std::vector<Describer> describers{describe_if<Blocks>...};
   for (const auto of_torch : {describe_if<torch::nn::Transformer>,
                               describe_if<torch::nn::TransformerEncoderLayer>,
@@ -78,13 +88,8 @@ Anatomy anatomy_of(contained_t<Model>& model, Stack stack) {
                               describe_if<torch::nn::MultiheadAttention>}) {
     describers.push_back(of_torch);
   }
-  AnatomyBuilder anatomy(model, stack, std::move(describers));
-  if constexpr (IsDescribed<Model>::value) {
-    AnatomyOf<Model>::describe(model, anatomy);
-  } else {
-    anatomy.walk(model);
-  }
-  return anatomy.finish();
+  AnatomyBuilder anatomy(contained(model), stack, std::move(describers));
+  return anatomy.describe(model).finish();
 }
 
 }  // namespace detail
@@ -95,7 +100,7 @@ Anatomy anatomy_of(contained_t<Model>& model, Stack stack) {
 /// Throws, naming them, if parameters have no role; changes nothing.
 template <typename... Blocks, typename Model>
 Anatomy anatomy_of(Model& model, Stack stack = Stack::kEncoder) {
-  return detail::anatomy_of<Model, Blocks...>(detail::contained(model), stack);
+  return detail::anatomy_of<Model, Blocks...>(model, stack);
 }
 
 }  // namespace evenkeel

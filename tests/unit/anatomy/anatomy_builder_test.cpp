@@ -164,7 +164,7 @@ TEST_F(AnatomyBuilderTest, TakesEveryRoleThatCanBeTold) {
   EXPECT_EQ(parameters_of(anatomy_of(model)),
             (Lines{"scale: gain, encoder",
                    "a.weight: unscaled, encoder",
-                   "a.bias: bias, encoder",
+                   "a.bias: unscaled, encoder",
                    "b.weight: norm, encoder",
                    "b.bias: norm, encoder"}));
 }
@@ -175,13 +175,42 @@ TEST_F(AnatomyBuilderTest, NamesEveryParameterWithoutARoleAndChangesNothing) {
   const auto before = test::copy_of_state(*model);
 
   EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "these have none: scale, b.weight, b.bias. Specialise evenkeel::AnatomyOf"));
+                     "anatomy: expected a role for every parameter of evenkeel::test::Told, but "
+                     "these have none: scale, b.weight, b.bias. AnatomyOf<evenkeel::test::Told> "
+                     "was run for the model of type evenkeel::test::Told, but does not tell them: "
+                     "add them there"));
   EXPECT_TRUE(test::has_state(*model, before));
 }
 
-TEST_F(AnatomyBuilderTest, HasNoRoleForBlocksItWasNotToldOf) {
-  test::OwnStack model(1);
+TEST_F(AnatomyBuilderTest, SaysToNameTheTypeOfBlocksThatItWasNotToldOf) {
+  test::OwnStack model(3);
   EXPECT_TRUE(throws([&] { anatomy_of(model); }, "these have none: blocks.0.q.weight, "));
+  EXPECT_TRUE(throws(
+      [&] { anatomy_of(model); },
+      ". They are held by blocks.0 and 2 more of type evenkeel::test::OwnBlock, for which no "
+      "AnatomyOf was run: specialise evenkeel::AnatomyOf<evenkeel::test::OwnBlock> and name that "
+      "type, as in anatomy_of<evenkeel::test::OwnBlock>(model) or "
+      "TFixupInit<evenkeel::test::OwnStack, evenkeel::test::OwnBlock>; or specialise "
+      "evenkeel::AnatomyOf<evenkeel::test::OwnStack> and tell there which blocks are the "
+      "encoder(...) and which the decoder(...). No AnatomyOf was run at all"));
+}
+
+TEST_F(AnatomyBuilderTest, SaysWhichBlocksWereDescribedWhereOthersWereNot) {
+  test::OwnStack model(1);
+  model->register_module("more", Told([](ToldImpl&, AnatomyBuilder&) {}));
+  EXPECT_TRUE(throws([&] { anatomy_of<test::OwnBlock>(model); },
+                     "these have none: more.scale, more.a.weight, more.a.bias, more.b.weight, "
+                     "more.b.bias. They are held by more of type evenkeel::test::Told, for which "
+                     "no AnatomyOf was run: "));
+  EXPECT_TRUE(throws([&] { anatomy_of<test::OwnBlock>(model); },
+                     ". AnatomyOf was run for blocks.0 of type evenkeel::test::OwnBlock"));
+}
+
+TEST_F(AnatomyBuilderTest, AsksForAModuleOfOnesOwnAroundTorchs) {
+  torch::nn::Sequential model(torch::nn::Linear(2, 2), torch::nn::Conv1d(2, 2, 1));
+  EXPECT_TRUE(throws([&] { anatomy_of(model); },
+                     ". They are held by 0 of type torch::nn::Linear, for which no AnatomyOf was "
+                     "run: specialise evenkeel::AnatomyOf for a module of your own that holds it"));
 }
 
 TEST_F(AnatomyBuilderTest, TakesOneRoleForAParameter) {
@@ -193,10 +222,12 @@ TEST_F(AnatomyBuilderTest, TakesOneRoleForAParameter) {
 }
 
 TEST_F(AnatomyBuilderTest, TakesNoEmbeddingThatIsAlreadySomethingElse) {
-  Told model(
-      [](ToldImpl& m, AnatomyBuilder& anatomy) { anatomy.head(m.a).embedding(m.a->weight); });
+  Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
+    anatomy.sublayer("feed_forward").input(m.a);
+    anatomy.embedding(m.a->weight);
+  });
   EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: a.weight was told two roles, head and embedding"));
+                     "anatomy: a.weight was told two roles, feed-forward in and embedding"));
 }
 
 TEST_F(AnatomyBuilderTest, TakesNoTensorThatIsNoParameterOfTheModel) {
@@ -208,18 +239,9 @@ TEST_F(AnatomyBuilderTest, TakesNoTensorThatIsNoParameterOfTheModel) {
                      "parameter of "));
 }
 
-TEST_F(AnatomyBuilderTest, TakesNoPackedProjectionThatIsNotThreeInOne) {
-  Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
-    anatomy.sublayer("attention").query_key_value(m.b);
-  });
-  EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: expected the packed projection b.weight of shape "
-                     "[3 * embed_dim, embed_dim], but got [4, 6]"));
-}
-
 TEST_F(AnatomyBuilderTest, GivesTheRowsOfAPackedProjectionAsAView) {
   Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
-    anatomy.sublayer("attention").query_key_value(m.a).output(m.b);
+    anatomy.sublayer("attention").query_key_value(m.a, 2, 2, 2).output(m.b);
     anatomy.gain(m.scale);
   });
   const auto anatomy = anatomy_of(model);

@@ -2,230 +2,170 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/anatomy/detail/known_types.hpp>
 
-#include <torch/nn/modules/embedding.h>
+#include <c10/util/Exception.h>
 
-#include <memory>
-#include <string_view>
+#include <algorithm>
 
 namespace evenkeel {
-
-namespace detail {
-
-template <typename Module, typename = void>
-struct HasWeight : std::false_type {};
-template <typename Module>
-struct HasWeight<Module, std::void_t<decltype(torch::Tensor(std::declval<Module&>().weight))>>
-    : std::true_type {};
-
-template <typename Module, typename = void>
-struct HasBias : std::false_type {};
-template <typename Module>
-struct HasBias<Module, std::void_t<decltype(torch::Tensor(std::declval<Module&>().bias))>>
-    : std::true_type {};
-
-template <typename Blocks, typename = void>
-struct IsRange : std::false_type {};
-template <typename Blocks>
-struct IsRange<Blocks, std::void_t<decltype(std::declval<Blocks&>().begin()->ptr())>>
-    : std::true_type {};
-
-inline bool is_norm(const torch::nn::Module& module) {
-  const auto ends_with = [](std::string_view text, std::string_view end) {
-    return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-  };
-  const auto& type = module.name();
-  return ends_with(type, "NormImpl") || ends_with(type, "Norm") || ends_with(type, "Norm1dImpl");
-}
-
-inline bool is_gain(std::string_view name) {
-  return name == "omega" || name == "branch_gain";
-}
-
-}  // namespace detail
-
-template <typename T>
-SublayerBuilder& SublayerBuilder::add(const T& projection, Role role, bool packed) {
-  anatomy_.add(projection, role, stack_, index_, packed);
-  return *this;
-}
 
 inline AnatomyBuilder::AnatomyBuilder(torch::nn::Module& model,
                                       Stack stack,
                                       std::vector<detail::Describer> describers)
-    : model_(model), stack_(stack), describers_(std::move(describers)) {
-  for (const auto& parameter : model.named_parameters()) {
-    const void* identity = parameter.value().unsafeGetTensorImpl();
-    if (names_.emplace(identity, parameter.key()).second) order_.push_back(parameter.key());
-  }
+    : model_(model),
+      describers_(std::move(describers)),
+      registered_(model),
+      told_(registered_.parameters().size()) {
+  here_.stack = stack;
+}
+
+inline AnatomyBuilder& AnatomyBuilder::layer() {
+  const bool encoder = here_.stack == Stack::kEncoder;
+  auto& number = encoder ? anatomy_.encoder_layers : anatomy_.decoder_layers;
+  layers_.push_back({here_.stack, number++, nullptr});
+  here_.in_layer = true;
+  return *this;
 }
 
 inline SublayerBuilder AnatomyBuilder::sublayer(const std::string& name) {
-  if (!in_layer_) {
-    ++layers(stack_);
-    in_layer_ = true;
+  return open_sublayer(name, std::nullopt);
+}
+
+inline SublayerBuilder AnatomyBuilder::sublayer(const std::string& name, SublayerKind kind) {
+  return open_sublayer(name, kind);
+}
+
+inline SublayerBuilder AnatomyBuilder::open_sublayer(const std::string& name,
+                                                     std::optional<SublayerKind> kind) {
+  if (!here_.in_layer) {
+    layer();
+    layers_.back().block = here_.block;
   }
-  const auto index = anatomy_.num_res_layers(stack_);
-  anatomy_.sublayers.push_back({name, stack_, index});
-  return {*this, stack_, index};
+  Sublayer sublayer;
+  sublayer.name = name;
+  sublayer.stack = here_.stack;
+  sublayer.index = anatomy_.num_res_layers(here_.stack);
+  sublayer.layer =
+      here_.stack == Stack::kEncoder ? anatomy_.encoder_layers - 1 : anatomy_.decoder_layers - 1;
+  sublayer.kind = kind.value_or(SublayerKind::kOther);
+  anatomy_.sublayers.push_back(std::move(sublayer));
+  return {*this, anatomy_.sublayers.size() - 1, kind.has_value()};
 }
 
 template <typename Describe>
-void AnatomyBuilder::in_block(Describe&& describe) {
-  const bool outer = in_layer_;
-  describe();
-  in_layer_ = outer;
+bool AnatomyBuilder::in_block(torch::nn::Module& module, Describe&& describe) {
+  const auto outer = here_;
+  const auto sublayers_before = anatomy_.sublayers.size();
+  here_.block = &module;
+  const bool described = describe();
+  here_ = outer;
+  if (described) {
+    described_[&module] = anatomy_.sublayers.size() > sublayers_before;
+    stacks_.emplace(&module, here_.stack);
+  }
+  return described;
+}
+
+inline bool AnatomyBuilder::is_described(const torch::nn::Module& module) const {
+  const auto found = described_.find(&module);
+  if (found == described_.end()) return false;
+  TORCH_CHECK(
+      !found->second,
+      "anatomy: a block of type ",
+      detail::holder_type(module),
+      " is shared by several layers; it is registered as ",
+      registered_.paths(module),
+      ". Initial weights depend on where a layer stands: give each layer a block of its own");
+  return true;
 }
 
 template <typename Block>
-void AnatomyBuilder::walk_block(Block& block) {
+AnatomyBuilder& AnatomyBuilder::describe(Block& block) {
   if constexpr (detail::IsDescribed<Block>::value) {
-    in_block([&] { AnatomyOf<Block>::describe(detail::contained(block), *this); });
+    auto& module = detail::contained(block);
+    if (is_described(module)) return *this;
+    in_block(module, [&] {
+      AnatomyOf<Block>::describe(module, *this);
+      return true;
+    });
+    return *this;
   } else if constexpr (std::is_base_of_v<torch::nn::Module, Block> ||
                        torch::detail::is_module_holder<Block>::value) {
-    walk(detail::contained(block));
+    return walk(detail::contained(block));
   } else {
-    walk(*block);  // a shared_ptr, as a ModuleList holds them
+    return walk(*block);  // a shared_ptr, as a ModuleList holds them
   }
 }
 
 template <typename Blocks>
 AnatomyBuilder& AnatomyBuilder::stack(Blocks& blocks, Stack stack) {
-  const auto outer = std::exchange(stack_, stack);
+  const auto outer = std::exchange(here_, {stack, /*in_layer=*/false, here_.block});
   if constexpr (detail::IsRange<Blocks>::value) {
-    for (auto& block : blocks) walk_block(block);
+    for (auto& block : blocks) describe(block);
   } else {
-    walk_block(blocks);
+    describe(blocks);
   }
-  stack_ = outer;
+  here_ = outer;
   return *this;
 }
 
 inline AnatomyBuilder& AnatomyBuilder::walk(torch::nn::Module& module) {
+  if (is_described(module)) return *this;
   for (const auto describe : describers_) {
-    bool described = false;
-    in_block([&] { described = describe(module, *this); });
-    if (described) return *this;
+    if (in_block(module, [&] { return describe(module, *this); })) return *this;
   }
+  stacks_.emplace(&module, here_.stack);
   for (const auto& child : module.children()) walk(*child);
   return *this;
 }
 
-template <typename T>
-AnatomyBuilder& AnatomyBuilder::add(
-    const T& module, Role role, Stack stack, int64_t sublayer, bool packed) {
-  if constexpr (std::is_convertible_v<const T&, torch::Tensor>) {
-    add_tensor(module, role, stack, sublayer, packed);
-  } else {
-    static_assert(torch::detail::is_module_holder<T>::value,
-                  "anatomy: tell a role for a torch::Tensor or a module holder, such as "
-                  "torch::nn::Linear");
-    using Module = typename T::ContainedType;
-    auto& contained = const_cast<Module&>(*module);
-    if constexpr (detail::HasWeight<Module>::value) {
-      add_tensor(contained.weight, role, stack, sublayer, packed);
-      if constexpr (detail::HasBias<Module>::value) {
-        add_tensor(contained.bias,
-                   role == Role::kNorm ? role : Role::kBias,
-                   stack,
-                   sublayer,
-                   false);
-      }
-    } else {
-      for (const auto& parameter : contained.parameters()) {
-        add_tensor(parameter, role, stack, sublayer, packed);
-      }
+/// Throws where modules that are a single sub-layer each, attention or feed-forward, would be taken
+/// for layers.
+inline void AnatomyBuilder::check_layers() const {
+  for (const auto stack : {Stack::kEncoder, Stack::kDecoder}) {
+    std::string attention;
+    std::string feed_forward;
+    for (const auto& layer : layers_) {
+      if (layer.stack != stack || layer.block == nullptr) continue;
+      const auto in_layer = [&](const Sublayer& sublayer) {
+        return sublayer.stack == stack && sublayer.layer == layer.number;
+      };
+      const auto& all = anatomy_.sublayers;
+      if (std::count_if(all.begin(), all.end(), in_layer) != 1) continue;
+      const auto kind = std::find_if(all.begin(), all.end(), in_layer)->kind;
+      if (kind == SublayerKind::kOther) continue;
+      auto& name = kind == SublayerKind::kFeedForward ? feed_forward : attention;
+      if (name.empty()) name = registered_.paths(*layer.block);
     }
+    TORCH_CHECK(attention.empty() || feed_forward.empty(),
+                "anatomy: which modules form a layer of the ",
+                to_string(stack),
+                " is not known: ",
+                attention,
+                " is attention alone, ",
+                feed_forward,
+                " a feed-forward alone. Specialise evenkeel::AnatomyOf for the block that holds "
+                "them, with a sublayer(...) for each; the experts of a mixture are one: "
+                "anatomy.sublayer(\"experts\").router(block.router), then .input(expert->fc1)"
+                ".output(expert->fc2) for each expert. Where every module is a layer, begin each "
+                "by anatomy.layer()");
   }
-  return *this;
-}
-
-inline void AnatomyBuilder::add_tensor(
-    const torch::Tensor& tensor, Role role, Stack stack, int64_t sublayer, bool packed) {
-  if (!tensor.defined()) return;  // a module without bias
-  const auto name = names_.find(tensor.unsafeGetTensorImpl());
-  TORCH_CHECK(name != names_.end(),
-              "anatomy: a tensor of shape ",
-              tensor.sizes(),
-              " was told the role ",
-              to_string(role),
-              ", but is no parameter of ",
-              model_.name());
-  auto& roles = roles_[tensor.unsafeGetTensorImpl()];
-  if (!roles.empty()) {
-    const bool tied =
-        roles.front().role == Role::kEmbedding && (role == Role::kEmbedding || role == Role::kHead);
-    TORCH_CHECK(tied,
-                "anatomy: ",
-                name->second,
-                " was told two roles, ",
-                to_string(roles.front().role),
-                " and ",
-                to_string(role));
-    return;  // told first as the embedding that it is
-  }
-  const auto rows = tensor.dim() > 0 ? tensor.size(0) : 0;
-  if (!packed) {
-    roles.push_back({name->second, tensor, role, stack, sublayer, 0, rows});
-    return;
-  }
-  TORCH_CHECK(tensor.dim() > 0 && rows % 3 == 0,
-              "anatomy: expected the packed projection ",
-              name->second,
-              " of shape [3 * embed_dim, embed_dim], but got ",
-              tensor.sizes());
-  int64_t begin = 0;
-  for (const auto third : {Role::kQuery, Role::kKey, Role::kValue}) {
-    roles.push_back({name->second, tensor, third, stack, sublayer, begin, begin + rows / 3});
-    begin += rows / 3;
-  }
-}
-
-inline void AnatomyBuilder::add_by_type() {
-  const auto add_own = [&](torch::nn::Module& module) {
-    const bool embedding = dynamic_cast<torch::nn::EmbeddingImpl*>(&module) != nullptr;
-    const bool norm = detail::is_norm(module);
-    for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
-      if (roles_.count(parameter.value().unsafeGetTensorImpl()) != 0) continue;
-      if (embedding) {
-        add_tensor(parameter.value(), Role::kEmbedding, stack_, -1, false);
-      } else if (norm) {
-        add_tensor(parameter.value(), Role::kNorm, stack_, -1, false);
-      } else if (detail::is_gain(parameter.key())) {
-        add_tensor(parameter.value(), Role::kGain, stack_, -1, false);
-      }
-    }
-  };
-  add_own(model_);
-  for (const auto& module : model_.modules(/*include_self=*/false)) add_own(*module);
-}
-
-inline std::string AnatomyBuilder::unassigned() const {
-  std::string names;
-  for (const auto& parameter : model_.named_parameters()) {
-    if (roles_.count(parameter.value().unsafeGetTensorImpl()) != 0) continue;
-    if (!names.empty()) names += ", ";
-    names += parameter.key();
-  }
-  return names;
 }
 
 inline Anatomy AnatomyBuilder::finish() {
-  add_by_type();
-  const auto without = unassigned();
-  TORCH_CHECK(without.empty(),
-              "anatomy: expected a role for every parameter of ",
-              model_.name(),
-              ", but these have none: ",
-              without,
-              ". Specialise evenkeel::AnatomyOf for the block that holds them");
-  std::unordered_map<std::string, std::vector<ParameterRole>*> by_name;
-  for (auto& [identity, roles] : roles_) by_name[roles.front().name] = &roles;
-  for (const auto& name : order_) {
-    const auto& roles = *by_name.at(name);
-    anatomy_.parameters.insert(anatomy_.parameters.end(), roles.begin(), roles.end());
+  detail::check_members(registered_);
+  tell_by_type(model_, here_.stack);
+  std::vector<size_t> without;
+  for (size_t i = 0; i < told_.size(); ++i) {
+    if (told_[i].empty()) without.push_back(i);
   }
-  return anatomy_;
+  detail::Modules described;
+  for (const auto& [module, tells_sublayers] : described_) described.insert(module);
+  detail::check_all_told(registered_, without, described);
+  check_layers();
+  sort();
+  return std::move(anatomy_);
 }
 
 }  // namespace evenkeel

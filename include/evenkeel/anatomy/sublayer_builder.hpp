@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/anatomy/sublayer.hpp>
+#include <evenkeel/core/enums.hpp>
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace evenkeel {
+
+class AnatomyBuilder;
+
+namespace detail {
+
+/// So many rows of a tensor, and their role; 0 rows stand for all.
+struct Part {
+  Role role;
+  int64_t rows = 0;
+};
+using Parts = std::vector<Part>;
+
+}  // namespace detail
+
+/// Tells what the parameters of one residual sub-layer are for. Every call takes a module with a
+/// `weight` and perhaps a `bias`, such as torch::nn::Linear, or a tensor.
+class SublayerBuilder {
+ public:
+  template <typename T>
+  SublayerBuilder& query(const T& projection) {
+    return attention(projection, {{Role::kQuery}});
+  }
+  /// Reads the encoder's output in a cross-attention, else the residual stream; so does `value`.
+  template <typename T>
+  SublayerBuilder& key(const T& projection) {
+    return attention(projection, {{Role::kKey}});
+  }
+  template <typename T>
+  SublayerBuilder& value(const T& projection) {
+    return attention(projection, {{Role::kValue}});
+  }
+  /// Query, key and value in one matrix of shape (3 * embed_dim, embed_dim), in that order.
+  template <typename T>
+  SublayerBuilder& query_key_value(const T& projection);
+  /// The same where they have other numbers of rows, such as grouped key and value heads.
+  template <typename T>
+  SublayerBuilder& query_key_value(const T& projection,
+                                   int64_t query_rows,
+                                   int64_t key_rows,
+                                   int64_t value_rows);
+  /// Key and value in one matrix of shape (2 * embed_dim, embed_dim), in that order.
+  template <typename T>
+  SublayerBuilder& key_value(const T& projection);
+  /// The same where they have other numbers of rows.
+  template <typename T>
+  SublayerBuilder& key_value(const T& projection, int64_t key_rows, int64_t value_rows);
+
+  /// A feed-forward's first matrix. The experts of a mixture are one sub-layer: `input` and
+  /// `output` are called for each.
+  template <typename T>
+  SublayerBuilder& input(const T& projection) {
+    return feed_forward(projection, {{Role::kFeedForwardIn}});
+  }
+  /// The matrix beside `input` whose activation its output is multiplied by, as in SwiGLU.
+  template <typename T>
+  SublayerBuilder& gate(const T& projection) {
+    return feed_forward(projection, {{Role::kFeedForwardIn}});
+  }
+  /// Gate and input, in either order, in one matrix of shape (2 * dim_feedforward, embed_dim).
+  template <typename T>
+  SublayerBuilder& gate_input(const T& projection);
+  /// What chooses among experts: it reads the residual stream, and no init touches it.
+  template <typename T>
+  SublayerBuilder& router(const T& projection);
+
+  /// What writes to the residual stream: the attention's output projection, or the feed-forward's
+  /// last matrix where `input` was told before.
+  template <typename T>
+  SublayerBuilder& output(const T& projection);
+
+  /// The bias of the matrix told last, where that was a tensor; of a packed projection, row by row;
+  /// of separate projections, those told last whose rows add up to its own.
+  SublayerBuilder& bias(const torch::Tensor& tensor);
+  /// A norm, and where it stands if that is known.
+  template <typename T>
+  SublayerBuilder& norm(const T& module, std::optional<NormSlot> slot = std::nullopt);
+  /// A gain, a parameter or a buffer of the model, and what it multiplies if that is known.
+  SublayerBuilder& gain(const torch::Tensor& tensor, std::optional<GainSlot> slot = std::nullopt);
+  /// What no init shall touch.
+  template <typename T>
+  SublayerBuilder& unscaled(const T& module);
+
+ private:
+  friend class AnatomyBuilder;
+  SublayerBuilder(AnatomyBuilder& anatomy, size_t at, bool kind_told)
+      : anatomy_(anatomy), at_(at), kind_told_(kind_told) {}
+
+  Sublayer& sublayer() const;
+
+  template <typename T>
+  SublayerBuilder& attention(const T& projection, const detail::Parts& parts) {
+    attention_ = true;
+    return add(projection, parts);
+  }
+  template <typename T>
+  SublayerBuilder& feed_forward(const T& projection, const detail::Parts& parts) {
+    feed_forward_ = true;
+    return add(projection, parts);
+  }
+  template <typename T>
+  SublayerBuilder& add(const T& projection, const detail::Parts& parts);
+  void settle_kind();
+  int64_t equal_rows(const torch::Tensor& matrix,
+                     int64_t parts,
+                     const char* shape,
+                     const char* call) const;
+  void check_rows(const torch::Tensor& matrix, const detail::Parts& parts) const;
+
+  AnatomyBuilder& anatomy_;
+  size_t at_;  // in the anatomy's sub-layers
+  bool kind_told_;
+  bool attention_ = false;
+  bool feed_forward_ = false;
+  std::vector<size_t> without_bias_;  // matrices, in the order in which they were told
+};
+
+}  // namespace evenkeel
