@@ -55,6 +55,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/decoder.hpp
+    include/evenkeel/nn/detail/check_options.hpp
     include/evenkeel/nn/detail/stack.hpp
     include/evenkeel/nn/encoder.hpp
     include/evenkeel/nn/feed_forward.hpp
