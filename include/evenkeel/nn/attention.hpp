@@ -24,7 +24,7 @@
 
 namespace evenkeel::nn {
 
-/// What a layer calls: every attention module has these, whatever it computes.
+/// The interface of every attention module, by which a layer calls it.
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -46,16 +46,21 @@ struct QueryKeyValue {
   torch::Tensor value;
 };
 
-/// Multi-head attention in three steps, each of which a module of one's own replaces alone:
+/// Multi-head attention in three steps, `project`, `attend` and `output`. Override one of them for
+/// an attention of your own; masks, caches and clone() go on working:
 ///
-///     class SoftCappedImpl : public evenkeel::nn::AttentionImplBase<SoftCappedImpl> {
-///      public:
+///     using evenkeel::nn::AttentionMask;
+///     struct SoftCappedImpl : evenkeel::nn::AttentionImplBase<SoftCappedImpl> {
 ///       explicit SoftCappedImpl(const Options& options) : AttentionImplBase(options) { reset(); }
-///       torch::Tensor attend(...) override;
+///       Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v,
+///                     const AttentionMask& mask) override {
+///         const auto scores = q.matmul(repeat_heads(k).transpose(-1, -2)) / std::sqrt(q.size(3));
+///         return masked_softmax(30 * (scores / 30).tanh(), mask).matmul(repeat_heads(v));
+///       }
 ///     };
 ///
-/// It joins whatever else the base class does: caches, masks, `Attention`, clone() as `Derived`.
-/// A module with parameters of its own registers them in `reset()` and calls the base class's.
+/// A module with further parameters overrides `reset()`: it calls the base class's and registers
+/// them; one with other projections registers those alone.
 template <typename Derived>
 class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention {
  public:
@@ -125,6 +130,12 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   torch::Tensor split_heads(const torch::Tensor& x) const {
     const auto size = options.head_dim();
     return x.view({x.size(0), x.size(1), x.size(2) / size, size}).transpose(1, 2);
+  }
+
+  /// Keys or values (B, num_kv_heads, S, head_dim), each head repeated for the query heads that
+  /// share it: (B, num_heads, S, head_dim).
+  torch::Tensor repeat_heads(const torch::Tensor& x) const {
+    return detail::repeat_heads(x, options.num_heads());
   }
 
  private:

@@ -54,9 +54,9 @@ class AttentionMask {
     return mask;
   }
 
-  /// `attn_mask` of shape (T, S), (B, 1, T, S) or (B, num_heads, T, S). Bool: query t does not see
-  /// key s where it is true. Floating point: it is added to QK^T / sqrt(head_dim), in the dtype of
-  /// the query, and may be trained; -inf leaves a key out.
+  /// `attn_mask` of shape (T, S), (B, 1, T, S) or (B, num_heads, T, S), where B may be 1. Bool:
+  /// query t does not see key s where it is true. Floating point: it is added to QK^T /
+  /// sqrt(head_dim), in the dtype of the query, and may be trained; -inf leaves a key out.
   static AttentionMask from_tensor(const torch::Tensor& attn_mask) {
     const bool is_bool = attn_mask.scalar_type() == torch::kBool;
     TORCH_CHECK((attn_mask.dim() == 2 || attn_mask.dim() == 4) &&
@@ -172,7 +172,7 @@ class AttentionMask {
       hidden = hidden.defined() ? hidden.logical_or(out_of_sight)
                                 : out_of_sight.unsqueeze(0).unsqueeze(0);
     }
-    const auto bias = bias_.defined() ? bias_.to(options.dtype()) : bias_;
+    auto bias = bias_.defined() ? bias_.to(options.dtype()) : bias_;
     if (!hidden.defined()) return bias;
     int64_t sizes[4];
     for (int64_t i = 0; i < 4; ++i) {

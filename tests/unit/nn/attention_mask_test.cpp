@@ -105,6 +105,14 @@ TEST(AttentionMaskTest, PreparedIsTheSameMaskAndIsNotMadeAgain) {
   EXPECT_EQ(prepared.additive({2, 1, 3, 5}, torch::kBFloat16).scalar_type(), torch::kBFloat16);
 }
 
+TEST(AttentionMaskTest, HasRowsThatCudasKernelsTakeWithoutACopy) {
+  const auto mask = AttentionMask::causal() & AttentionMask::padding(bools({{0, 0, 1, 0, 0}}));
+  const auto additive = mask.additive({1, 4, 3, 5}, torch::kBFloat16);
+  EXPECT_EQ(additive.strides().back(), 1);
+  EXPECT_EQ(additive.stride(2) % 8, 0);
+  EXPECT_EQ(additive.stride(0) % 8, 0);
+}
+
 TEST(AttentionMaskTest, SelectsBatchRows) {
   const auto padding = bools({{0, 0, 1}, {0, 1, 1}});
   const auto index = torch::tensor({1, 1, 0});

@@ -66,7 +66,7 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
     v = torch::cat({cache->value, v}, 2);
   }
   auto y = output(attend(q, k, v, mask));
-  if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last: nothing can fail any more
+  if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last, since this cannot throw
   return y;
 }
 
