@@ -61,10 +61,15 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/residual_terms.hpp
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
+    include/evenkeel/nn/attention_options.hpp
     include/evenkeel/nn/decoder.hpp
+    include/evenkeel/nn/detail/attention_impl.hpp
+    include/evenkeel/nn/detail/check_options.hpp
+    include/evenkeel/nn/detail/scaled_dot_product.hpp
     include/evenkeel/nn/detail/stack.hpp
     include/evenkeel/nn/encoder.hpp
     include/evenkeel/nn/feed_forward.hpp
+    include/evenkeel/nn/key_value_cache.hpp
     include/evenkeel/nn/positions.hpp
     include/evenkeel/nn/stack_options.hpp
     include/evenkeel/nn/transformer.hpp

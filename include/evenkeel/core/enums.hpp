@@ -85,6 +85,25 @@ constexpr const char* to_string(NormKind kind) {
   return "?";
 }
 
+/// What stands between the matrices of a feed-forward branch.
+enum class Activation {
+  kReLU,    ///< max(h, 0)
+  kGELU,    ///< h * Phi(h), Phi the normal distribution's
+  kSwiGLU,  ///< silu(g) * h, where a third matrix makes g
+};
+
+constexpr const char* to_string(Activation activation) {
+  switch (activation) {
+    case Activation::kReLU:
+      return "ReLU";
+    case Activation::kGELU:
+      return "GELU";
+    case Activation::kSwiGLU:
+      return "SwiGLU";
+  }
+  return "?";
+}
+
 /// What the branch of a residual sub-layer does.
 enum class SublayerKind { kSelfAttention, kCrossAttention, kFeedForward, kOther };
 

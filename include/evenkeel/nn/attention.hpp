@@ -2,193 +2,181 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
+#include <evenkeel/nn/attention_options.hpp>
+#include <evenkeel/nn/detail/scaled_dot_product.hpp>
+#include <evenkeel/nn/key_value_cache.hpp>
+#include <evenkeel/residual/observer.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
 #include <torch/nn/cloneable.h>
 #include <torch/nn/init.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
-#include <cmath>
 #include <cstdint>
-#include <optional>
 #include <ostream>
-#include <tuple>
+#include <utility>
 
 namespace evenkeel::nn {
 
-/// Options for `MultiHeadAttention`, e.g. `MultiHeadAttentionOptions(512, 8).dropout(0.1)`.
-struct MultiHeadAttentionOptions {
-  MultiHeadAttentionOptions(int64_t embed_dim, int64_t num_heads)
-      : embed_dim_(embed_dim), num_heads_(num_heads) {}
-
-  /// Size of the last dimension of input and output.
-  TORCH_ARG(int64_t, embed_dim);
-  /// Heads, each of embed_dim / num_heads.
-  TORCH_ARG(int64_t, num_heads);
-  /// Probability with which an attention weight is dropped while training. Default: 0
-  TORCH_ARG(double, dropout) = 0.0;
+/// The interface of every attention module, by which a layer calls it.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  /// Self-attention of x (B, T, embed_dim).
+  virtual torch::Tensor forward(const torch::Tensor& x,
+                                const AttentionMask& mask,
+                                KeyValueCache* cache) = 0;
+  /// Attention of x (B, T, embed_dim) to `memory` (B, S, embed_dim).
+  virtual torch::Tensor cross_attention(const torch::Tensor& x,
+                                        const torch::Tensor& memory,
+                                        const AttentionMask& mask,
+                                        KeyValueCache* cache) = 0;
 };
 
-/// Keys and values of the tokens seen so far, each (B, num_heads, S, embed_dim / num_heads).
-struct KeyValueCache {
+/// Queries (B, num_heads, T, head_dim), keys and values (B, num_kv_heads, S, head_dim).
+struct QueryKeyValue {
+  torch::Tensor query;
   torch::Tensor key;
   torch::Tensor value;
-
-  /// Keeps the batch rows `index`, in that order.
-  void select(const torch::Tensor& index) {
-    if (!key.defined()) return;
-    key = key.index_select(0, index);
-    value = value.index_select(0, index);
-  }
 };
 
-/// Multi-head attention on scaled_dot_product_attention:
+/// Multi-head attention in three steps, `project`, `attend` and `output`. Override one of them for
+/// an attention of your own; masks, caches and clone() go on working:
 ///
-///     softmax(Q K^T / sqrt(embed_dim / num_heads)) V, projected by out_proj
+///     using evenkeel::nn::AttentionMask;
+///     struct SoftCappedImpl : evenkeel::nn::AttentionImplBase<SoftCappedImpl> {
+///       explicit SoftCappedImpl(const Options& options) : AttentionImplBase(options) { reset(); }
+///       Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v,
+///                     const AttentionMask& mask) override {
+///         const auto scores = q.matmul(repeat_heads(k).transpose(-1, -2)) / std::sqrt(q.size(3));
+///         return masked_softmax(30 * (scores / 30).tanh(), mask).matmul(repeat_heads(v));
+///       }
+///     };
 ///
-/// with Q, K, V from the packed `in_proj_weight` (3 * embed_dim, embed_dim). Registered names and
-/// shapes are those of torch::nn::MultiheadAttention. Batch comes first.
-/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
-class MultiHeadAttentionImpl : public torch::nn::Cloneable<MultiHeadAttentionImpl> {
+/// A module with further parameters overrides `reset()`: it calls the base class's and registers
+/// them; one with other projections registers those alone.
+template <typename Derived>
+class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention {
  public:
-  explicit MultiHeadAttentionImpl(const MultiHeadAttentionOptions& options_) : options(options_) {
-    TORCH_CHECK(options.num_heads() > 0 && options.embed_dim() > 0 &&
-                    options.embed_dim() % options.num_heads() == 0,
-                "MultiHeadAttention: expected embed_dim to be a multiple of num_heads, but got ",
-                options.embed_dim(),
-                " and ",
-                options.num_heads());
-    reset();
+  /// Registers nothing: `Derived` calls `reset()`.
+  explicit AttentionImplBase(const MultiHeadAttentionOptions& options_) : options(options_) {
+    detail::check(options);
   }
 
-  void reset() override {
-    const auto d = options.embed_dim();
-    in_proj_weight = register_parameter("in_proj_weight", torch::empty({3 * d, d}));
-    in_proj_bias = register_parameter("in_proj_bias", torch::empty({3 * d}));
-    out_proj = register_module("out_proj", torch::nn::Linear(d, d));
-    reset_parameters();
-  }
+  void reset() override;
 
-  /// Xavier's rule, biases 0.
-  void reset_parameters() {
-    torch::nn::init::xavier_uniform_(in_proj_weight);
-    torch::nn::init::xavier_uniform_(out_proj->weight);
-    torch::nn::init::zeros_(in_proj_bias);
-    torch::nn::init::zeros_(out_proj->bias);
-  }
+  /// Re-initialises every projection as fairseq does: Xavier uniform, of gain 1/sqrt(2) for query,
+  /// key and value, biases 0. Packed and separate projections have the same distribution.
+  virtual void reset_parameters();
 
-  /// Attention of x (B, T, embed_dim) to itself.
-  /// With a cache, x holds the tokens that follow those in it; they are added to it.
+  /// Attention of x (B, T, embed_dim) to itself; y is (B, T, embed_dim).
+  /// With a cache, x holds the tokens that follow those in it; they are added to it. When an error
+  /// is thrown the cache is as before.
   torch::Tensor forward(const torch::Tensor& x,
                         const AttentionMask& mask = {},
-                        KeyValueCache* cache = nullptr) {
-    check("x", x);
-    const auto qkv = heads(torch::linear(x, in_proj_weight, in_proj_bias), 3);
-    auto k = qkv[1];
-    auto v = qkv[2];
-    if (cache != nullptr) {
-      if (cache->key.defined()) {
-        k = torch::cat({cache->key, k}, 2);
-        v = torch::cat({cache->value, v}, 2);
-      }
-      cache->key = k;
-      cache->value = v;
+                        KeyValueCache* cache = nullptr) override;
+
+  /// Attention of x (B, T, embed_dim) to `memory` (B, S, embed_dim); y is (B, T, embed_dim). A
+  /// cache, where given, keeps the keys and values of the first call's memory, and every later call
+  /// reads those; its memory may be undefined.
+  torch::Tensor cross_attention(const torch::Tensor& x,
+                                const torch::Tensor& memory,
+                                const AttentionMask& mask = {},
+                                KeyValueCache* cache = nullptr) override;
+
+  /// First step: the query of x, key and value of `memory`, which is x in self-attention. Where
+  /// `memory` is undefined, key and value lie in a cache and come back undefined.
+  virtual QueryKeyValue project(const torch::Tensor& x, const torch::Tensor& memory);
+
+  /// Second step: softmax(q k^T / sqrt(head_dim) + mask) v, (B, num_heads, T, head_dim).
+  /// An `Observer` that asks for attention weights gets them from here.
+  virtual torch::Tensor attend(const torch::Tensor& q,
+                               const torch::Tensor& k,
+                               const torch::Tensor& v,
+                               const AttentionMask& mask) {
+    if (Observer::any_attention()) {
+      Observer::tell_attention(*this, detail::attention_weights(q, k, mask));
     }
-    return attend(qkv[0], k, v, mask);
+    return detail::scaled_dot_product(q, k, v, mask, this->is_training() ? options.dropout() : 0.0);
   }
 
-  /// Attention of x (B, T, embed_dim) to `memory` (B, S, embed_dim). A cache, where given, is
-  /// filled by the first call and read by every later one.
-  torch::Tensor cross(const torch::Tensor& x,
-                      const torch::Tensor& memory,
-                      const AttentionMask& mask = {},
-                      KeyValueCache* cache = nullptr) {
-    check("x", x);
-    const auto d = options.embed_dim();
-    const auto weights = in_proj_weight.split_with_sizes({d, 2 * d});
-    const auto biases = in_proj_bias.split_with_sizes({d, 2 * d});
-    const auto q = heads(torch::linear(x, weights[0], biases[0]), 1)[0];
-    if (cache != nullptr && cache->key.defined()) return attend(q, cache->key, cache->value, mask);
-    check("memory", memory);
-    const auto kv = heads(torch::linear(memory, weights[1], biases[1]), 2);
-    if (cache != nullptr) *cache = {kv[0], kv[1]};
-    return attend(q, kv[0], kv[1], mask);
+  /// Third step: the heads of y (B, num_heads, T, head_dim) side by side, projected by `out_proj`.
+  virtual torch::Tensor output(const torch::Tensor& y) {
+    return out_proj(y.transpose(1, 2).reshape({y.size(0), y.size(2), options.embed_dim()}));
   }
 
   /// Pretty prints the module, e.g. `evenkeel::nn::MultiHeadAttention(embed_dim=512, ...)`.
-  void pretty_print(std::ostream& stream) const override {
-    stream << "evenkeel::nn::MultiHeadAttention(embed_dim=" << options.embed_dim()
-           << ", num_heads=" << options.num_heads() << ", dropout=" << options.dropout() << ")";
-  }
+  void pretty_print(std::ostream& stream) const override;
 
   MultiHeadAttentionOptions options;    ///< The options with which this module was constructed.
-  torch::Tensor in_proj_weight;         ///< Query, key and value, (3 * embed_dim, embed_dim).
-  torch::Tensor in_proj_bias;           ///< (3 * embed_dim)
+  torch::Tensor in_proj_weight;         ///< Query, key, value: (embed_dim + 2 * kv_dim, embed_dim).
+  torch::Tensor in_proj_bias;           ///< (embed_dim + 2 * kv_dim)
+  torch::nn::Linear q_proj{nullptr};    ///< Instead of the packed ones: embed_dim to embed_dim.
+  torch::nn::Linear k_proj{nullptr};    ///< embed_dim to kv_dim
+  torch::nn::Linear v_proj{nullptr};    ///< embed_dim to kv_dim
   torch::nn::Linear out_proj{nullptr};  ///< The output projection.
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
                            {2, torch::nn::AnyValue(static_cast<KeyValueCache*>(nullptr))})
 
+  /// (B, T, heads * head_dim) as heads: (B, heads, T, head_dim), a view.
+  torch::Tensor split_heads(const torch::Tensor& x) const {
+    const auto size = options.head_dim();
+    return x.view({x.size(0), x.size(1), x.size(2) / size, size}).transpose(1, 2);
+  }
+
+  /// Keys or values (B, num_kv_heads, S, head_dim), each head repeated for the query heads that
+  /// share it: (B, num_heads, S, head_dim).
+  torch::Tensor repeat_heads(const torch::Tensor& x) const {
+    return detail::repeat_heads(x, options.num_heads());
+  }
+
  private:
-  // (B, T, parts * embed_dim) -> (parts, B, H, T, embed_dim / H), views
-  std::vector<torch::Tensor> heads(const torch::Tensor& projected, int64_t parts) const {
-    const auto h = options.num_heads();
-    return projected.view({projected.size(0), projected.size(1), parts, h, options.embed_dim() / h})
-        .permute({2, 0, 3, 1, 4})
-        .unbind(0);
-  }
+  void check_input(const char* name, const torch::Tensor& x) const;
+  void check_cache(const KeyValueCache& cache, const torch::Tensor& like) const;
+};
 
-  torch::Tensor attend(const torch::Tensor& q,
-                       const torch::Tensor& k,
-                       const torch::Tensor& v,
-                       const AttentionMask& mask) {
-    const auto visible =
-        mask.visible().defined() ? std::optional<torch::Tensor>(mask.visible()) : std::nullopt;
-    // Query t is the last of the keys' tokens when it stands alone, so it sees them all.
-    const bool is_causal = mask.is_causal() && q.size(2) > 1;
-    TORCH_CHECK(!is_causal || q.size(2) == k.size(2),
-                "MultiHeadAttention: a causal mask expects as many queries as keys, or one, but "
-                "got ",
-                q.size(2),
-                " and ",
-                k.size(2));
-    const auto y = at::scaled_dot_product_attention(q,
-                                                    k,
-                                                    v,
-                                                    visible,
-                                                    is_training() ? options.dropout() : 0.0,
-                                                    is_causal);
-    return out_proj(y.transpose(1, 2).reshape({q.size(0), q.size(2), options.embed_dim()}));
-  }
-
-  void check(const char* name, const torch::Tensor& x) const {
-    TORCH_CHECK(x.dim() == 3 && x.size(2) == options.embed_dim(),
-                "MultiHeadAttention: expected ",
-                name,
-                " of shape [batch, length, ",
-                options.embed_dim(),
-                "], but got ",
-                x.sizes());
+/// Multi-head attention on scaled_dot_product_attention:
+///
+///     softmax(Q K^T / sqrt(embed_dim / num_heads)) V, projected by out_proj
+///
+/// with Q, K, V from the packed `in_proj_weight` or from three matrices. With the default options
+/// registered names and shapes are those of torch::nn::MultiheadAttention. Batch comes first.
+/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+class MultiHeadAttentionImpl : public AttentionImplBase<MultiHeadAttentionImpl> {
+ public:
+  explicit MultiHeadAttentionImpl(const MultiHeadAttentionOptions& options_)
+      : AttentionImplBase(options_) {
+    reset();
   }
 };
 
 /// A `ModuleHolder` for `MultiHeadAttentionImpl`: copies of it share one module.
 TORCH_MODULE(MultiHeadAttention);
 
+namespace detail {
+
+/// The roles of an attention's parameters, as one sub-layer; for any `AttentionImplBase` that adds
+/// none of its own.
+template <typename Derived>
+void describe_attention(AttentionImplBase<Derived>& attention, AnatomyBuilder& anatomy);
+
+}  // namespace detail
+
 }  // namespace evenkeel::nn
+
+#include <evenkeel/nn/detail/attention_impl.hpp>
 
 template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::MultiHeadAttention> {
   static void describe(nn::MultiHeadAttentionImpl& attention, AnatomyBuilder& anatomy) {
-    anatomy.sublayer("attention")
-        .query_key_value(attention.in_proj_weight)
-        .output(attention.out_proj);
-    anatomy.bias(attention.in_proj_bias);
+    nn::detail::describe_attention(attention, anatomy);
   }
 };

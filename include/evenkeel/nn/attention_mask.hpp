@@ -5,24 +5,43 @@
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
-#include <utility>
+#include <algorithm>
+#include <cstdint>
+#include <limits>
 
 namespace evenkeel::nn {
 
-/// Which keys a query may not see; made once and read by every layer of a stack.
+/// Which keys a query may not see. Masks combine with `&`: a key is seen if all of them show it.
+///
+///     const auto mask = AttentionMask::causal() & AttentionMask::padding(tokens.eq(pad_id));
+///
+/// A mask is a description: it becomes a tensor where T queries meet S keys, and plain causal
+/// attention needs none. The queries are the last T of the S keys, so query t is key S - T + t and
+/// a cached prefix of any length is seen. A query that sees no key at all, such as padding on the
+/// left, gets 0 from attention.
+/// Immutable: threads may share one.
 class AttentionMask {
  public:
   /// Every query sees every key.
   AttentionMask() = default;
 
-  /// Query t sees keys 0 to t.
+  /// A query sees itself and what comes before it: query t sees keys 0 to S - T + t.
   static AttentionMask causal() {
     AttentionMask mask;
-    mask.is_causal_ = true;
+    mask.causal_ = true;
     return mask;
   }
 
-  /// No query sees a key whose entry in `key_padding_mask`, bool of shape (B, S), is true.
+  /// Causal, and a query sees its last `size` keys only, itself among them.
+  static AttentionMask window(int64_t size) {
+    TORCH_CHECK(size > 0, "AttentionMask: expected a window of 1 or more keys, but got ", size);
+    auto mask = causal();
+    mask.window_ = size;
+    return mask;
+  }
+
+  /// No query sees a key whose entry in `key_padding_mask`, bool of shape (B, S), is true. Padded
+  /// tokens may stand on either side; with a cache, S counts the cached keys too.
   static AttentionMask padding(const torch::Tensor& key_padding_mask) {
     TORCH_CHECK(key_padding_mask.dim() == 2 && key_padding_mask.scalar_type() == torch::kBool,
                 "AttentionMask: expected key_padding_mask to be bool of shape [batch, keys], but "
@@ -31,40 +50,155 @@ class AttentionMask {
                 " of shape ",
                 key_padding_mask.sizes());
     AttentionMask mask;
-    mask.visible_ = key_padding_mask.logical_not().unsqueeze(1).unsqueeze(1);
+    mask.hidden_ = key_padding_mask.unsqueeze(1).unsqueeze(1);
     return mask;
   }
 
-  /// Query t does not see key s where `attn_mask`, bool of shape (T, S) or (B, 1, T, S), is true.
-  static AttentionMask explicitly(const torch::Tensor& attn_mask) {
-    TORCH_CHECK(
-        (attn_mask.dim() == 2 || attn_mask.dim() == 4) && attn_mask.scalar_type() == torch::kBool,
-        "AttentionMask: expected attn_mask to be bool of shape [queries, keys] or "
-        "[batch, 1, queries, keys], but got ",
-        attn_mask.scalar_type(),
-        " of shape ",
-        attn_mask.sizes());
+  /// `attn_mask` of shape (T, S), (B, 1, T, S) or (B, num_heads, T, S), where B may be 1. Bool:
+  /// query t does not see key s where it is true. Floating point: it is added to QK^T /
+  /// sqrt(head_dim), in the dtype of the query, and may be trained; -inf leaves a key out.
+  static AttentionMask from_tensor(const torch::Tensor& attn_mask) {
+    const bool is_bool = attn_mask.scalar_type() == torch::kBool;
+    TORCH_CHECK((attn_mask.dim() == 2 || attn_mask.dim() == 4) &&
+                    (is_bool || attn_mask.is_floating_point()),
+                "AttentionMask: expected attn_mask to be bool or floating point of shape [queries, "
+                "keys] or [batch, heads or 1, queries, keys], but got ",
+                attn_mask.scalar_type(),
+                " of shape ",
+                attn_mask.sizes());
     AttentionMask mask;
-    mask.visible_ = attn_mask.logical_not();
+    (is_bool ? mask.hidden_ : mask.bias_) =
+        attn_mask.dim() == 2 ? attn_mask.unsqueeze(0).unsqueeze(0) : attn_mask;
     return mask;
   }
 
-  /// What scaled_dot_product_attention takes: true where a key is seen; undefined for all.
-  const torch::Tensor& visible() const { return visible_; }
-  bool is_causal() const { return is_causal_; }
-
-  /// The mask of the batch rows `index`.
-  AttentionMask select(const torch::Tensor& index) const {
-    auto mask = *this;
-    if (visible_.defined() && visible_.dim() == 4 && visible_.size(0) > 1) {
-      mask.visible_ = visible_.index_select(0, index);
+  /// A key is seen if both masks show it; what they add to the scores is summed.
+  friend AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
+    auto mask = a;
+    mask.causal_ = a.causal_ || b.causal_;
+    mask.window_ = a.window_ == 0 || b.window_ == 0 ? std::max(a.window_, b.window_)
+                                                    : std::min(a.window_, b.window_);
+    if (b.hidden_.defined()) {
+      if (a.hidden_.defined()) check_broadcast(a.hidden_, b.hidden_);
+      mask.hidden_ = a.hidden_.defined() ? a.hidden_.logical_or(b.hidden_) : b.hidden_;
+    }
+    if (b.bias_.defined()) {
+      if (a.bias_.defined()) check_broadcast(a.bias_, b.bias_);
+      mask.bias_ = a.bias_.defined() ? a.bias_ + b.bias_ : b.bias_;
     }
     return mask;
   }
 
+  /// Returns whether no key is left out and nothing is added, whatever the lengths.
+  bool empty() const { return !causal_ && !hidden_.defined() && !bias_.defined(); }
+
+  /// Returns whether this is scaled_dot_product_attention's own `is_causal`, which needs no tensor:
+  /// causal, as many queries as keys, nothing else.
+  bool is_square_causal(int64_t queries, int64_t keys) const {
+    return causal_ && queries == keys && queries > 1 && !windowed(keys) && !hidden_.defined() &&
+           !bias_.defined();
+  }
+
+  /// The mask of the batch rows `index`.
+  AttentionMask select(const torch::Tensor& index) const {
+    auto mask = *this;
+    for (auto* tensor : {&mask.hidden_, &mask.bias_}) {
+      if (tensor->defined() && tensor->size(0) > 1) *tensor = tensor->index_select(0, index);
+    }
+    return mask;
+  }
+
+  /// The same mask with its tensor made for these lengths, once for all layers of a stack.
+  /// `options` are dtype and device of the queries; layers convert what has another dtype.
+  AttentionMask prepare(int64_t queries, int64_t keys, const torch::TensorOptions& options) const {
+    if (is_square_causal(queries, keys)) return *this;
+    AttentionMask mask;
+    mask.bias_ = make(queries, keys, options);
+    return mask;
+  }
+
+  /// What is added to scores of shape (B, num_heads, T, S): 0 for a key that is seen, -inf for one
+  /// that is not, beside what `from_tensor` adds. Of four dimensions, each that of the scores or 1;
+  /// undefined where there is nothing to add. Throws if a tensor of the mask has other sizes.
+  torch::Tensor additive(torch::IntArrayRef scores, const torch::TensorOptions& options) const {
+    for (const auto* tensor : {&hidden_, &bias_}) {
+      if (!tensor->defined()) continue;
+      bool fits = tensor->size(3) == scores[3];
+      for (int64_t i = 0; i < 3; ++i) {
+        fits = fits && (tensor->size(i) == 1 || tensor->size(i) == scores[i]);
+      }
+      TORCH_CHECK(fits && tensor->device() == options.device(),
+                  "AttentionMask: expected a tensor for [batch, heads, queries, keys] = ",
+                  scores,
+                  " on ",
+                  options.device(),
+                  ", but got ",
+                  tensor->sizes(),
+                  " on ",
+                  tensor->device());
+    }
+    return make(scores[2], scores[3], options);
+  }
+
  private:
-  torch::Tensor visible_;
-  bool is_causal_ = false;
+  static void check_broadcast(const torch::Tensor& a, const torch::Tensor& b) {
+    for (int64_t i = 0; i < 4; ++i) {
+      TORCH_CHECK(a.size(i) == b.size(i) || ((a.size(i) == 1 || b.size(i) == 1) && i < 3),
+                  "AttentionMask: expected masks of the same lengths to combine, but got ",
+                  a.sizes(),
+                  " and ",
+                  b.sizes());
+    }
+  }
+
+  bool windowed(int64_t keys) const { return window_ > 0 && window_ < keys; }
+
+  // -inf rather than bool: the cuDNN kernels of LibTorch 2.11 give a row that a bool mask hides
+  // wholly other numbers than 0, and NaN gradients; and every layer would convert it again.
+  torch::Tensor make(int64_t queries, int64_t keys, const torch::TensorOptions& options) const {
+    TORCH_CHECK(!causal_ || queries <= keys,
+                "AttentionMask: expected at most as many queries as keys for a causal mask, but "
+                "got ",
+                queries,
+                " and ",
+                keys);
+    auto hidden = hidden_;
+    if (causal_ && (queries > 1 || windowed(keys))) {
+      const auto indices = options.dtype(torch::kInt64).requires_grad(false);
+      const auto key = at::arange(keys, indices);
+      const auto query = at::arange(keys - queries, keys, indices).unsqueeze(1);
+      auto out_of_sight = key > query;
+      if (windowed(keys)) out_of_sight = out_of_sight.logical_or(key <= query - window_);
+      hidden = hidden.defined() ? hidden.logical_or(out_of_sight)
+                                : out_of_sight.unsqueeze(0).unsqueeze(0);
+    }
+    auto bias = bias_.defined() ? bias_.to(options.dtype()) : bias_;
+    if (!hidden.defined()) return bias;
+    int64_t sizes[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      sizes[i] = bias.defined() ? std::max(hidden.size(i), bias.size(i)) : hidden.size(i);
+    }
+    // CUDA's kernels want rows whose stride is a multiple of 8, and would copy any others.
+    sizes[3] = (keys + 7) / 8 * 8;
+    auto mask = at::zeros(sizes, options.requires_grad(false)).narrow(3, 0, keys);
+    if (bias.defined()) mask = mask.add_(bias);
+    return mask.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+  }
+
+  bool causal_ = false;
+  int64_t window_ = 0;    // 0: none
+  torch::Tensor hidden_;  // bool, true = left out; (B or 1, H or 1, T or 1, S)
+  torch::Tensor bias_;    // added to the scores; the same
 };
+
+/// softmax(scores) over the keys that `mask` shows; a row that sees none is 0.
+/// Shapes: scores and result are (B, num_heads, T, S).
+inline torch::Tensor masked_softmax(const torch::Tensor& scores, const AttentionMask& mask) {
+  const auto additive = mask.additive(scores.sizes(), scores.options());
+  if (!additive.defined()) return scores.softmax(-1);
+  const auto blind =
+      additive.eq(-std::numeric_limits<double>::infinity()).all(-1, /*keepdim=*/true);
+  return (scores + additive).masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0);
+}
 
 }  // namespace evenkeel::nn

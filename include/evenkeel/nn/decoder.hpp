@@ -91,7 +91,7 @@ class DecoderLayerImpl : public torch::nn::Cloneable<DecoderLayerImpl<Scheme>> {
     });
     if (options.cross_attention()) {
       stream = cross_attn_residual->around(std::move(stream), [&](const torch::Tensor& h) {
-        return cross_attn->cross(h, memory, memory_mask, cross_cache);
+        return cross_attn->cross_attention(h, memory, memory_mask, cross_cache);
       });
     }
     return feed_forward_residual->around(std::move(stream), [&](const torch::Tensor& h) {

@@ -2,16 +2,22 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/core/draw.hpp>
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/nn/detail/check_options.hpp>
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <torch/arg.h>
 #include <torch/nn/cloneable.h>
 #include <torch/nn/init.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdint>
+#include <ostream>
 
 namespace evenkeel::nn {
 
@@ -22,40 +28,94 @@ struct FeedForwardOptions {
 
   /// Size of the last dimension of input and output.
   TORCH_ARG(int64_t, embed_dim);
-  /// Size of the inner layer.
+  /// Size of the inner layer. SwiGLU has three matrices of it: 2/3 of the size has as many
+  /// parameters as two.
   TORCH_ARG(int64_t, dim_feedforward);
+  /// Between the matrices. Default: ReLU
+  TORCH_ARG(Activation, activation) = Activation::kReLU;
+  /// Biases of all matrices. Default: true
+  TORCH_ARG(bool, bias) = true;
   /// Probability with which an inner activation is dropped while training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 };
 
-/// fc2(relu(fc1(x))). Shapes: x and y are (*, embed_dim).
+/// The feed-forward branch:
+///
+///     fc2(dropout(relu(fc1(x))))               ReLU; GELU the same with x * Phi(x)
+///     fc2(dropout(silu(gate(x)) * fc1(x)))     SwiGLU
+///
+/// Shapes: x and y are (*, embed_dim).
+/// Papers: Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415 (GELU, by erf); Shazeer
+/// 2020, https://arxiv.org/abs/2002.05202 (SwiGLU).
 class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
  public:
-  explicit FeedForwardImpl(const FeedForwardOptions& options_) : options(options_) { reset(); }
+  explicit FeedForwardImpl(const FeedForwardOptions& options_) : options(options_) {
+    TORCH_CHECK(options.embed_dim() > 0 && options.dim_feedforward() > 0,
+                "FeedForward: expected embed_dim and dim_feedforward > 0, but got ",
+                options.embed_dim(),
+                " and ",
+                options.dim_feedforward());
+    detail::check_probability("FeedForward", "dropout", options.dropout());
+    reset();
+  }
 
   void reset() override {
-    fc1 = register_module("fc1", torch::nn::Linear(options.embed_dim(), options.dim_feedforward()));
-    fc2 = register_module("fc2", torch::nn::Linear(options.dim_feedforward(), options.embed_dim()));
+    const auto linear = [&](int64_t in, int64_t out) {
+      return torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(options.bias()));
+    };
+    fc1 = register_module("fc1", linear(options.embed_dim(), options.dim_feedforward()));
+    if (options.activation() == Activation::kSwiGLU) {
+      gate = register_module("gate", linear(options.embed_dim(), options.dim_feedforward()));
+    }
+    fc2 = register_module("fc2", linear(options.dim_feedforward(), options.embed_dim()));
     reset_parameters();
   }
 
-  /// Xavier's rule, biases 0.
+  /// Re-initialises every matrix as fairseq does: Xavier uniform, biases 0.
   void reset_parameters() {
-    for (const auto& linear : {fc1, fc2}) {
-      torch::nn::init::xavier_uniform_(linear->weight);
-      torch::nn::init::zeros_(linear->bias);
-    }
+    const torch::NoGradGuard no_grad;
+    const auto reset_linear = [](torch::nn::Linear& linear, Role role) {
+      if (linear.is_empty()) return;
+      torch::nn::init::xavier_uniform_(linear->weight, plain_draw(role).gain);
+      if (linear->bias.defined()) linear->bias.zero_();
+    };
+    reset_linear(fc1, Role::kFeedForwardIn);
+    reset_linear(gate, Role::kFeedForwardIn);
+    reset_linear(fc2, Role::kFeedForwardOut);
   }
 
   torch::Tensor forward(const torch::Tensor& x) {
-    auto inner = torch::relu(fc1(x));
+    auto inner = activate(x);
     if (options.dropout() > 0.0) inner = torch::dropout(inner, options.dropout(), is_training());
     return fc2(inner);
   }
 
-  FeedForwardOptions options;      ///< The options with which this module was constructed.
-  torch::nn::Linear fc1{nullptr};  ///< embed_dim to dim_feedforward
-  torch::nn::Linear fc2{nullptr};  ///< dim_feedforward to embed_dim
+  /// Pretty prints the module, e.g. `evenkeel::nn::FeedForward(embed_dim=512, ...)`.
+  void pretty_print(std::ostream& stream) const override {
+    stream << "evenkeel::nn::FeedForward(embed_dim=" << options.embed_dim()
+           << ", dim_feedforward=" << options.dim_feedforward()
+           << ", activation=" << to_string(options.activation());
+    if (!options.bias()) stream << ", bias=false";
+    stream << ", dropout=" << options.dropout() << ")";
+  }
+
+  FeedForwardOptions options;       ///< The options with which this module was constructed.
+  torch::nn::Linear fc1{nullptr};   ///< embed_dim to dim_feedforward
+  torch::nn::Linear gate{nullptr};  ///< SwiGLU's, embed_dim to dim_feedforward; empty elsewhere
+  torch::nn::Linear fc2{nullptr};   ///< dim_feedforward to embed_dim
+
+ private:
+  torch::Tensor activate(const torch::Tensor& x) {
+    switch (options.activation()) {
+      case Activation::kReLU:
+        return torch::relu(fc1(x));
+      case Activation::kGELU:
+        return torch::gelu(fc1(x));
+      case Activation::kSwiGLU:
+        return torch::silu(gate(x)) * fc1(x);
+    }
+    TORCH_CHECK(false, "FeedForward: unknown activation ", static_cast<int>(options.activation()));
+  }
 };
 
 /// A `ModuleHolder` for `FeedForwardImpl`: copies of it share one module.
@@ -66,6 +126,9 @@ TORCH_MODULE(FeedForward);
 template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::FeedForward> {
   static void describe(nn::FeedForwardImpl& feed_forward, AnatomyBuilder& anatomy) {
-    anatomy.sublayer("feed_forward").input(feed_forward.fc1).output(feed_forward.fc2);
+    auto sublayer = anatomy.sublayer("feed_forward");
+    sublayer.input(feed_forward.fc1);
+    if (!feed_forward.gate.is_empty()) sublayer.input(feed_forward.gate);
+    sublayer.output(feed_forward.fc2);
   }
 };

@@ -36,6 +36,12 @@ TEST(EnumsTest, PrintNormPlacements) {
   EXPECT_EQ(printed(NormPlacement::kNone), "none");
 }
 
+TEST(EnumsTest, PrintActivations) {
+  EXPECT_EQ(printed(Activation::kReLU), "ReLU");
+  EXPECT_EQ(printed(Activation::kGELU), "GELU");
+  EXPECT_EQ(printed(Activation::kSwiGLU), "SwiGLU");
+}
+
 TEST(EnumsTest, PrintStacks) {
   EXPECT_EQ(printed(Stack::kEncoder), "encoder");
   EXPECT_EQ(printed(Stack::kDecoder), "decoder");

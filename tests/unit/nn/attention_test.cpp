@@ -88,7 +88,7 @@ TEST_P(MultiHeadAttentionTest, EqualsTorchsWithACausalMask) {
   const auto expected = reference(attention_, x, x, {}, mask);
 
   EXPECT_TRUE(all_close(attention_(x, AttentionMask::causal()), expected));
-  EXPECT_TRUE(all_close(attention_(x, AttentionMask::explicitly(later_keys(kQueries))), expected));
+  EXPECT_TRUE(all_close(attention_(x, AttentionMask::from_tensor(later_keys(kQueries))), expected));
   EXPECT_FALSE(all_close(attention_(x), expected));
 }
 
@@ -104,8 +104,8 @@ TEST_P(MultiHeadAttentionTest, EqualsTorchsToAMemory) {
   const auto x = randn({kBatch, kQueries, kDim});
   const auto memory = randn({kBatch, kKeys, kDim});
 
-  EXPECT_TRUE(all_close(attention_->cross(x, memory), reference(attention_, x, memory)));
-  EXPECT_TRUE(all_close(attention_->cross(x, memory, AttentionMask::padding(padding())),
+  EXPECT_TRUE(all_close(attention_->cross_attention(x, memory), reference(attention_, x, memory)));
+  EXPECT_TRUE(all_close(attention_->cross_attention(x, memory, AttentionMask::padding(padding())),
                         reference(attention_, x, memory, padding())));
 }
 
@@ -136,10 +136,11 @@ TEST_P(MultiHeadAttentionTest, ReadsAMemoryOnceIntoItsCache) {
   const auto x = randn({kBatch, kQueries, kDim});
   const auto memory = randn({kBatch, kKeys, kDim});
   KeyValueCache cache;
-  const auto first = attention_->cross(x, memory, {}, &cache);
+  const auto first = attention_->cross_attention(x, memory, {}, &cache);
 
-  EXPECT_TRUE(all_close(first, attention_->cross(x, memory)));
-  EXPECT_TRUE(same_bits(attention_->cross(x, randn({kBatch, kKeys, kDim}), {}, &cache), first));
+  EXPECT_TRUE(all_close(first, attention_->cross_attention(x, memory)));
+  EXPECT_TRUE(
+      same_bits(attention_->cross_attention(x, randn({kBatch, kKeys, kDim}), {}, &cache), first));
 }
 
 TEST_P(MultiHeadAttentionTest, SelectsCachedBatchRows) {
@@ -174,7 +175,8 @@ TEST_P(MultiHeadAttentionTest, HasRightGradients) {
   EXPECT_TRUE(
       test::gradients_are_right([&] { return attention(x, AttentionMask::causal()); }, inputs));
   inputs.push_back(memory);
-  EXPECT_TRUE(test::gradients_are_right([&] { return attention->cross(x, memory); }, inputs));
+  EXPECT_TRUE(
+      test::gradients_are_right([&] { return attention->cross_attention(x, memory); }, inputs));
 }
 
 TEST_P(MultiHeadAttentionTest, InHalfPrecisionErrsLittleMoreThanPlainAttention) {
@@ -261,21 +263,73 @@ TEST(MultiHeadAttentionErrorTest, NamesTheShapesItNeeds) {
       "MultiHeadAttention: expected x of shape [batch, length, 8], but got [5, 8]"));
   EXPECT_TRUE(throws(
       [&] {
-        attention->cross(torch::zeros({1, 5, 8}), torch::zeros({1, 5, 4}));
+        attention->cross_attention(torch::zeros({1, 5, 8}), torch::zeros({1, 5, 4}));
       },
       "MultiHeadAttention: expected memory of shape [batch, length, 8], but got [1, 5, 4]"));
 }
 
-TEST(MultiHeadAttentionErrorTest, NeedsAsManyQueriesAsKeysToBeCausal) {
+TEST(MultiHeadAttentionErrorTest, NeedsOptionsThatMakeSense) {
+  const auto construct = [](const MultiHeadAttentionOptions& options) {
+    return [options] { MultiHeadAttention attention(options); };
+  };
+  using Options = MultiHeadAttentionOptions;
+  EXPECT_TRUE(throws(construct(Options(8, 4).num_kv_heads(3)),
+                     "MultiHeadAttention: expected num_heads to be a multiple of num_kv_heads, but "
+                     "got 4 and 3"));
+  EXPECT_TRUE(throws(construct(Options(8, 4).num_kv_heads(-2)), "but got 4 and -2"));
+  EXPECT_TRUE(throws(construct(Options(8, 4).dropout(1.0)),
+                     "MultiHeadAttention: expected dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(throws(construct(Options(8, 4).dropout(std::nan(""))), "but got nan"));
+}
+
+TEST(MultiHeadAttentionErrorTest, NeedsAMemoryUnlessTheCacheHasOne) {
   MultiHeadAttention attention(MultiHeadAttentionOptions(8, 2));
+  const auto x = torch::zeros({2, 3, 8});
   KeyValueCache cache;
-  attention->forward(torch::zeros({1, 3, 8}), AttentionMask::causal(), &cache);
+  EXPECT_TRUE(
+      throws([&] { attention->cross_attention(x, {}, {}, &cache); },
+             "MultiHeadAttention: expected memory of shape [batch, length, 8], but got none"));
   EXPECT_TRUE(throws(
       [&] {
-        attention->forward(torch::zeros({1, 2, 8}), AttentionMask::causal(), &cache);
+        attention->cross_attention(x, torch::zeros({1, 4, 8}), {}, &cache);
       },
-      "MultiHeadAttention: a causal mask expects as many queries as keys, or one, but got 2 and "
-      "5"));
+      "MultiHeadAttention: expected x and memory of one batch size, but got "
+      "[2, 3, 8] and [1, 4, 8]"));
+  EXPECT_FALSE(cache.key.defined());
+  attention->cross_attention(x, torch::zeros({2, 4, 8}), {}, &cache);
+  attention->cross_attention(x, {}, {}, &cache);
+  EXPECT_EQ(cache.length(), 4);
+}
+
+// Before: the keys were in the cache when the error came.
+TEST(MultiHeadAttentionErrorTest, LeavesTheCacheAsItWas) {
+  MultiHeadAttention attention(MultiHeadAttentionOptions(8, 2));
+  KeyValueCache cache;
+  attention->forward(torch::randn({2, 3, 8}), AttentionMask::causal(), &cache);
+  const auto before = cache;
+  const auto fails = [&](const torch::Tensor& x, const AttentionMask& mask, const char* text) {
+    EXPECT_TRUE(throws([&] { attention->forward(x, mask, &cache); }, text));
+    EXPECT_TRUE(cache.key.is_same(before.key));
+    EXPECT_TRUE(cache.value.is_same(before.value));
+  };
+  const auto padding = AttentionMask::padding(torch::zeros({2, 3}, torch::kBool));
+
+  fails(torch::randn({2, 2, 8}), padding, "= [2, 2, 2, 5] on cpu, but got [2, 1, 1, 3] on cpu");
+  fails(torch::randn({3, 1, 8}),
+        {},
+        "MultiHeadAttention: expected cached keys and values to be Float of shape "
+        "[3, 2, length, 4] on cpu, but got Float of shape [2, 2, 3, 4] on cpu and Float of shape "
+        "[2, 2, 3, 4] on cpu");
+  fails(torch::randn({2, 1, 8}, torch::kFloat64), {}, "");
+  fails(torch::randn({2, 1, 4}), {}, "expected x of shape");
+  fails({}, {}, "expected x of shape [batch, length, 8], but got none");
+  fails(torch::randn({2, 1, 8}),
+        AttentionMask::from_tensor(torch::zeros({2, 3, 1, 4})),
+        "but got [2, 3, 1, 4] on cpu");
+  attention->to(torch::kFloat64);
+  fails(torch::randn({2, 1, 8}, torch::kFloat64),
+        {},
+        "expected cached keys and values to be Double");
 }
 
 }  // namespace

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/nn/detail/check_options.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/arg.h>
+
+#include <cstdint>
+
+namespace evenkeel::nn {
+
+/// Options for `MultiHeadAttention`, e.g. `MultiHeadAttentionOptions(512, 8).dropout(0.1)`.
+struct MultiHeadAttentionOptions {
+  MultiHeadAttentionOptions(int64_t embed_dim, int64_t num_heads)
+      : embed_dim_(embed_dim), num_heads_(num_heads) {}
+
+  /// Size of the last dimension of input and output.
+  TORCH_ARG(int64_t, embed_dim);
+  /// Query heads, each of embed_dim / num_heads.
+  TORCH_ARG(int64_t, num_heads);
+  /// Key and value heads, each shared by num_heads / num_kv_heads query heads: 1 is multi-query,
+  /// more is grouped-query attention. Default: 0, as many as num_heads
+  /// Paper: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+  TORCH_ARG(int64_t, num_kv_heads) = 0;
+  /// Query, key and value in one matrix, `in_proj_weight`, the names and shapes of
+  /// torch::nn::MultiheadAttention; else `q_proj`, `k_proj` and `v_proj`. Default: true
+  TORCH_ARG(bool, packed) = true;
+  /// Biases of all projections. Default: true
+  TORCH_ARG(bool, bias) = true;
+  /// Probability with which an attention weight is dropped while training. Default: 0
+  TORCH_ARG(double, dropout) = 0.0;
+
+ public:
+  int64_t head_dim() const { return embed_dim() / num_heads(); }
+  /// Key and value heads, also where the option was left out.
+  int64_t kv_heads() const { return num_kv_heads() == 0 ? num_heads() : num_kv_heads(); }
+  /// Rows of the key's matrix, and of the value's.
+  int64_t kv_dim() const { return kv_heads() * head_dim(); }
+};
+
+namespace detail {
+
+inline void check(const MultiHeadAttentionOptions& options) {
+  TORCH_CHECK(options.num_heads() > 0 && options.embed_dim() > 0 &&
+                  options.embed_dim() % options.num_heads() == 0,
+              "MultiHeadAttention: expected embed_dim to be a multiple of num_heads, but got ",
+              options.embed_dim(),
+              " and ",
+              options.num_heads());
+  TORCH_CHECK(options.kv_heads() > 0 && options.num_heads() % options.kv_heads() == 0,
+              "MultiHeadAttention: expected num_heads to be a multiple of num_kv_heads, but got ",
+              options.num_heads(),
+              " and ",
+              options.num_kv_heads());
+  check_probability("MultiHeadAttention", "dropout", options.dropout());
+}
+
+}  // namespace detail
+
+}  // namespace evenkeel::nn

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/nn/attention.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace evenkeel::nn {
+
+template <typename Derived>
+void AttentionImplBase<Derived>::reset() {
+  const auto d = options.embed_dim();
+  const auto kv = options.kv_dim();
+  const auto linear = [&](int64_t rows) {
+    return torch::nn::Linear(torch::nn::LinearOptions(d, rows).bias(options.bias()));
+  };
+  if (options.packed()) {
+    in_proj_weight = this->register_parameter("in_proj_weight", torch::empty({d + 2 * kv, d}));
+    if (options.bias()) {
+      in_proj_bias = this->register_parameter("in_proj_bias", torch::empty({d + 2 * kv}));
+    }
+  } else {
+    q_proj = this->register_module("q_proj", linear(d));
+    k_proj = this->register_module("k_proj", linear(kv));
+    v_proj = this->register_module("v_proj", linear(kv));
+  }
+  out_proj = this->register_module("out_proj", linear(d));
+  AttentionImplBase::reset_parameters();
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::reset_parameters() {
+  const torch::NoGradGuard no_grad;
+  const auto draw = [](const torch::Tensor& weight, Role role) {
+    torch::nn::init::xavier_uniform_(weight, plain_draw(role).gain);
+  };
+  const auto reset_linear = [&](torch::nn::Linear& linear, Role role) {
+    if (linear.is_empty()) return;
+    draw(linear->weight, role);
+    if (linear->bias.defined()) linear->bias.zero_();
+  };
+  if (in_proj_weight.defined()) {
+    const auto d = options.embed_dim();
+    const auto kv = options.kv_dim();
+    draw(in_proj_weight.narrow(0, 0, d), Role::kQuery);
+    draw(in_proj_weight.narrow(0, d, kv), Role::kKey);
+    draw(in_proj_weight.narrow(0, d + kv, kv), Role::kValue);
+  }
+  if (in_proj_bias.defined()) in_proj_bias.zero_();
+  reset_linear(q_proj, Role::kQuery);
+  reset_linear(k_proj, Role::kKey);
+  reset_linear(v_proj, Role::kValue);
+  reset_linear(out_proj, Role::kAttentionOutput);
+}
+
+template <typename Derived>
+torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
+                                                  const AttentionMask& mask,
+                                                  KeyValueCache* cache) {
+  check_input("x", x);
+  auto [q, k, v] = project(x, x);
+  if (cache != nullptr && cache->key.defined()) {
+    check_cache(*cache, k);
+    k = torch::cat({cache->key, k}, 2);
+    v = torch::cat({cache->value, v}, 2);
+  }
+  auto y = output(attend(q, k, v, mask));
+  if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last, since this cannot throw
+  return y;
+}
+
+template <typename Derived>
+torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x,
+                                                          const torch::Tensor& memory,
+                                                          const AttentionMask& mask,
+                                                          KeyValueCache* cache) {
+  check_input("x", x);
+  if (cache != nullptr && cache->key.defined()) {
+    const auto q = project(x, {}).query;
+    check_cache(*cache, q);
+    return output(attend(q, cache->key, cache->value, mask));
+  }
+  check_input("memory", memory);
+  TORCH_CHECK(memory.size(0) == x.size(0),
+              "MultiHeadAttention: expected x and memory of one batch size, but got ",
+              x.sizes(),
+              " and ",
+              memory.sizes());
+  auto [q, k, v] = project(x, memory);
+  auto y = output(attend(q, k, v, mask));
+  if (cache != nullptr) *cache = {std::move(k), std::move(v)};
+  return y;
+}
+
+template <typename Derived>
+QueryKeyValue AttentionImplBase<Derived>::project(const torch::Tensor& x,
+                                                  const torch::Tensor& memory) {
+  if (!options.packed()) {
+    if (!memory.defined()) return {split_heads(q_proj(x)), {}, {}};
+    return {split_heads(q_proj(x)), split_heads(k_proj(memory)), split_heads(v_proj(memory))};
+  }
+  const auto d = options.embed_dim();
+  const auto kv = options.kv_dim();
+  if (memory.is_same(x)) {
+    const auto qkv =
+        torch::linear(x, in_proj_weight, in_proj_bias).split_with_sizes({d, kv, kv}, 2);
+    return {split_heads(qkv[0]), split_heads(qkv[1]), split_heads(qkv[2])};
+  }
+  const auto part = [&](const torch::Tensor& input, int64_t begin, int64_t rows) {
+    const auto& bias = in_proj_bias;
+    return torch::linear(input,
+                         in_proj_weight.narrow(0, begin, rows),
+                         bias.defined() ? bias.narrow(0, begin, rows) : bias);
+  };
+  const auto q = split_heads(part(x, 0, d));
+  if (!memory.defined()) return {q, {}, {}};
+  const auto key_value = part(memory, d, 2 * kv).split_with_sizes({kv, kv}, 2);
+  return {q, split_heads(key_value[0]), split_heads(key_value[1])};
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::pretty_print(std::ostream& stream) const {
+  std::string_view name = this->name();
+  constexpr std::string_view kSuffix = "Impl";
+  if (name.size() > kSuffix.size() && name.substr(name.size() - kSuffix.size()) == kSuffix) {
+    name.remove_suffix(kSuffix.size());
+  }
+  stream << name << "(embed_dim=" << options.embed_dim() << ", num_heads=" << options.num_heads();
+  if (options.kv_heads() != options.num_heads()) stream << ", num_kv_heads=" << options.kv_heads();
+  if (!options.packed()) stream << ", packed=false";
+  if (!options.bias()) stream << ", bias=false";
+  stream << ", dropout=" << options.dropout() << ")";
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::check_input(const char* name, const torch::Tensor& x) const {
+  TORCH_CHECK(x.defined(),
+              "MultiHeadAttention: expected ",
+              name,
+              " of shape [batch, length, ",
+              options.embed_dim(),
+              "], but got none");
+  TORCH_CHECK(x.dim() == 3 && x.size(2) == options.embed_dim(),
+              "MultiHeadAttention: expected ",
+              name,
+              " of shape [batch, length, ",
+              options.embed_dim(),
+              "], but got ",
+              x.sizes());
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
+                                             const torch::Tensor& like) const {
+  const auto fits = [&](const torch::Tensor& cached) {
+    return cached.defined() && cached.dim() == 4 && cached.size(0) == like.size(0) &&
+           cached.size(1) == options.kv_heads() && cached.size(2) == cache.key.size(2) &&
+           cached.size(3) == like.size(3) && cached.scalar_type() == like.scalar_type() &&
+           cached.device() == like.device();
+  };
+  const auto describe = [](const torch::Tensor& t) {
+    return t.defined() ? c10::str(t.scalar_type(), " of shape ", t.sizes(), " on ", t.device())
+                       : std::string("none");
+  };
+  TORCH_CHECK(fits(cache.key) && fits(cache.value),
+              "MultiHeadAttention: expected cached keys and values to be ",
+              like.scalar_type(),
+              " of shape [",
+              like.size(0),
+              ", ",
+              options.kv_heads(),
+              ", length, ",
+              like.size(3),
+              "] on ",
+              like.device(),
+              ", but got ",
+              describe(cache.key),
+              " and ",
+              describe(cache.value));
+}
+
+namespace detail {
+
+template <typename Derived>
+void describe_attention(AttentionImplBase<Derived>& attention, AnatomyBuilder& anatomy) {
+  auto sublayer = anatomy.sublayer("attention");
+  if (attention.options.packed()) {
+    TORCH_CHECK(attention.options.kv_heads() == attention.options.num_heads(),
+                "anatomy: expected num_kv_heads of a packed projection to be num_heads, ",
+                attention.options.num_heads(),
+                ", but got ",
+                attention.options.kv_heads(),
+                "; packed(false) has a matrix for each");
+    sublayer.query_key_value(attention.in_proj_weight);
+    anatomy.bias(attention.in_proj_bias);
+  } else {
+    sublayer.query(attention.q_proj).key(attention.k_proj).value(attention.v_proj);
+  }
+  sublayer.output(attention.out_proj);
+}
+
+}  // namespace detail
+
+}  // namespace evenkeel::nn
