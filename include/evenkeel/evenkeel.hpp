@@ -37,4 +37,5 @@
 #include <evenkeel/residual/scheme.hpp>
 #include <evenkeel/residual/tfixup.hpp>
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/fused_adam_options.hpp>
 #include <evenkeel/train/schedule.hpp>
