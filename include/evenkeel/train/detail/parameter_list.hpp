@@ -18,8 +18,8 @@ namespace evenkeel::train::detail {
 
 /// A parameter of an optimizer, and where it stands in the groups and in memory.
 struct Parameter {
-  Parameter(const torch::Tensor& tensor_, size_t group_, size_t index_)
-      : tensor(tensor_),
+  Parameter(torch::Tensor tensor_, size_t group_, size_t index_)
+      : tensor(std::move(tensor_)),
         group(group_),
         index(index_),
         begin(static_cast<const char*>(tensor.const_data_ptr())),
