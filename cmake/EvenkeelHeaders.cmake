@@ -88,5 +88,10 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/residual_stream.hpp
     include/evenkeel/residual/scheme.hpp
     include/evenkeel/residual/tfixup.hpp
+    include/evenkeel/train/decay_groups.hpp
+    include/evenkeel/train/detail/fused_adam_file.hpp
+    include/evenkeel/train/detail/fused_update.hpp
+    include/evenkeel/train/detail/parameter_list.hpp
     include/evenkeel/train/fused_adam.hpp
+    include/evenkeel/train/fused_adam_options.hpp
     include/evenkeel/train/schedule.hpp)

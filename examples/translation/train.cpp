@@ -140,6 +140,12 @@ void set_generator_state(torch::Device device, const torch::Tensor& state) {
   generator.set_state(state);
 }
 
+// The optimizer's tensors in a checkpoint: the counts of updates of all parameters in one, then
+// each parameter's mean gradient, then each one's mean squared gradient.
+std::string optimizer_tensor(size_t index) {
+  return fmt::format("optimizer.{:05}", index);
+}
+
 class Trainer {
  public:
   Trainer(const Config& config, std::optional<Checkpoint> checkpoint);
@@ -181,6 +187,7 @@ class Trainer {
   int64_t loaded_epoch_ = -1;
   State state_;
   torch::Tensor device_loss_;  // sum since the last look, on the device
+  int64_t skipped_ = 0;        // updates that were left out, as the log has it
   int64_t own_tokens_ = 0;     // since it was begun or resumed
   double own_training_ = 0.0;  // seconds of that, without validation
   Clock::time_point began_;
@@ -378,6 +385,10 @@ void Trainer::log_window() {
                   rate,
                   clock(seconds()));
   progress_.line(line);
+  if (const auto skipped = optimizer_->skipped().item<int64_t>(); skipped > skipped_) {
+    progress_.line(fmt::format("{} updates left out: the gradients' norm was not finite",
+                               skipped - std::exchange(skipped_, skipped)));
+  }
   state_.window_loss = 0.0;
   state_.window_tokens = 0;
 }
@@ -450,10 +461,16 @@ void Trainer::save_last() {
   window_loss();
   Checkpoint last;
   store_model(last, config_, *vocabulary_, *model_, state_.step);
-  const auto optimizer = optimizer_->state();
-  for (size_t i = 0; i < optimizer.size(); ++i) {
-    last.tensors[fmt::format("optimizer.{:05}", i)] = optimizer[i];
+  const auto parameters = model_->module().parameters();
+  const auto count = parameters.size();
+  std::vector<torch::Tensor> updates;
+  for (size_t i = 0; i < count; ++i) {
+    const auto& state = optimizer_->state_of(parameters[i]);
+    updates.push_back(state.step());
+    last.tensors[optimizer_tensor(1 + i)] = state.exp_avg();
+    last.tensors[optimizer_tensor(1 + count + i)] = state.exp_avg_sq();
   }
+  last.tensors[optimizer_tensor(0)] = torch::stack(updates);
   last.tensors["rng.cpu"] = generator_state(torch::kCPU);
   if (device_.is_cuda()) last.tensors["rng.cuda"] = generator_state(device_);
   state_.seconds = seconds();
@@ -485,9 +502,15 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   seconds_before_ = state_.seconds;
   restore_model(checkpoint, folder_.last, *model_);
   const torch::NoGradGuard no_grad;
-  auto optimizer = optimizer_->state();
-  for (size_t i = 0; i < optimizer.size(); ++i) {
-    optimizer[i].copy_(tensor(fmt::format("optimizer.{:05}", i)));
+  const auto parameters = model_->module().parameters();
+  const auto count = parameters.size();
+  // Once a scalar, the count of all parameters.
+  const auto updates = tensor(optimizer_tensor(0)).expand({static_cast<int64_t>(count)});
+  for (size_t i = 0; i < count; ++i) {
+    auto& state = optimizer_->state_of(parameters[i]);
+    state.step().copy_(updates[static_cast<int64_t>(i)]);
+    state.exp_avg().copy_(tensor(optimizer_tensor(1 + i)));
+    state.exp_avg_sq().copy_(tensor(optimizer_tensor(1 + count + i)));
   }
   set_generator_state(torch::kCPU, tensor("rng.cpu"));
   if (device_.is_cuda() && checkpoint.tensors.count("rng.cuda") != 0) {

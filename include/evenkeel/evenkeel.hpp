@@ -42,5 +42,7 @@
 #include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
 #include <evenkeel/residual/tfixup.hpp>
+#include <evenkeel/train/decay_groups.hpp>
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/fused_adam_options.hpp>
 #include <evenkeel/train/schedule.hpp>

@@ -1,138 +1,211 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <ATen/ATen.h>
-#include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_fused_adam.h>
-#include <ATen/ops/_fused_adamw.h>
+#include <evenkeel/train/detail/fused_adam_file.hpp>
+#include <evenkeel/train/detail/fused_update.hpp>
+#include <evenkeel/train/detail/parameter_list.hpp>
+#include <evenkeel/train/fused_adam_options.hpp>
+
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
+#include <torch/optim/optimizer.h>
+#include <torch/serialize/archive.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <cstdint>
+#include <algorithm>
+#include <cstddef>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 namespace evenkeel::train {
 
-/// Options for `FusedAdam`, e.g. `FusedAdamOptions().beta2(0.98)`.
-struct FusedAdamOptions {
-  /// Decay of the mean of the gradients. Default: 0.9
-  TORCH_ARG(double, beta1) = 0.9;
-  /// Decay of the mean of their squares. Default: 0.999
-  TORCH_ARG(double, beta2) = 0.999;
-  /// Added to the root. Default: 1e-8
-  TORCH_ARG(double, eps) = 1e-8;
-  /// Decoupled weight decay (AdamW), times the learning rate. Default: 0
-  TORCH_ARG(double, weight_decay) = 0.0;
-  /// Gradients are scaled down to this norm over all parameters; 0 leaves them. Default: 0
-  TORCH_ARG(double, max_norm) = 0.0;
-};
-
-/// Adam with all parameters updated by one kernel, where torch::optim::Adam runs ten small ones for
-/// each. Its state is plain tensors, so a checkpoint can hold it and a resumed run equals an
-/// unbroken one bit for bit.
-/// Paper: Kingma and Ba 2014, https://arxiv.org/abs/1412.6980.
-class FusedAdam {
+/// AdamW with all parameters of a group updated by one kernel, where torch::optim::AdamW runs ten
+/// small ones for each; without weight decay it is Adam. It is a torch::optim::Optimizer: parameter
+/// groups, schedulers, torch::save() and torch::load() are LibTorch's.
+///
+///     evenkeel::train::FusedAdam adam(model->parameters(), FusedAdamOptions(3e-4).max_norm(1.0));
+///     adam.zero_grad();
+///     loss.backward();
+///     adam.step();
+///
+/// - Parameters are float64, float32, bfloat16 or half, of any strides, on one device or several;
+///   gradients are of any dtype and strides, but not sparse. Half types are updated in float32, as
+///   is their state, and rounded once.
+/// - A parameter that is listed twice counts once. Tensors that share their memory, as after
+///   head->weight.set_data(tokens->weight), are tied: one parameter whose gradients are added.
+/// - An update whose gradients have a norm that is not finite is left out, and `skipped()` counts
+///   it.
+/// - No update waits for a GPU. A CUDA graph can capture one, with `FusedAdamOptions::lr_tensor`.
+///
+/// Papers: Kingma and Ba 2014, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2017,
+/// https://arxiv.org/abs/1711.05101.
+class FusedAdam : public torch::optim::Optimizer {
  public:
-  /// All parameters have to be on one device.
-  FusedAdam(std::vector<torch::Tensor> parameters, const FusedAdamOptions& options_)
-      : options(options_), parameters_(std::move(parameters)) {
-    TORCH_CHECK(!parameters_.empty(), "FusedAdam: expected parameters, but got none");
+  /// Throws c10::Error for parameters that cannot be updated and options out of range.
+  explicit FusedAdam(const std::vector<torch::optim::OptimizerParamGroup>& groups,
+                     const FusedAdamOptions& defaults = {})
+      : Optimizer(groups, std::make_unique<FusedAdamOptions>(defaults)) {
+    const auto parameters = detail::distinct_parameters(param_groups());
+    TORCH_CHECK(!parameters.empty(), "FusedAdam: expected parameters, but got none");
+    for (size_t group = 0; group < param_groups().size(); ++group) options_of(group);
+    add_states(parameters);
+    skipped_ = torch::zeros({}, parameters.front().tensor.options().dtype(torch::kInt64));
+  }
+  explicit FusedAdam(std::vector<torch::Tensor> parameters, const FusedAdamOptions& defaults = {})
+      : FusedAdam({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
+
+  /// One update; parameters without a gradient stay as they are. Returns what `closure` returns,
+  /// the loss. With max_norm, gradients are scaled in place where the kernel can: read them before.
+  torch::Tensor step(LossClosure closure = nullptr) override {
+    torch::Tensor loss;
+    if (closure) {
+      const torch::AutoGradMode with_gradients(true);
+      loss = closure();
+    }
     const torch::NoGradGuard no_grad;
-    for (const auto& parameter : parameters_) {
-      TORCH_CHECK(parameter.device() == parameters_.front().device(),
-                  "FusedAdam: expected all parameters on one device, but got ",
-                  parameters_.front().device(),
-                  " and ",
-                  parameter.device());
-      exp_avgs_.push_back(torch::zeros_like(parameter));
-      exp_avg_sqs_.push_back(torch::zeros_like(parameter));
+    const auto parameters = detail::distinct_parameters(param_groups());
+    const auto updates = updates_of(parameters);
+    grad_norm_ = torch::Tensor();
+    if (updates.empty()) return loss;
+
+    const auto device = parameters.front().tensor.device();  // where the norm is
+    std::vector<torch::Tensor> norms;
+    for (const auto& update : updates) {
+      update.before.run();
+      norms.push_back(update.grad_norm().to(device));
     }
-    step_ = torch::zeros({}, parameters_.front().options().dtype(torch::kFloat32));
-  }
-
-  /// One update with this learning rate; parameters without a gradient stay as they are. Returns
-  /// the gradients' norm over all parameters, before it was limited: a scalar tensor, so that a GPU
-  /// need not be waited for; undefined where max_norm is 0.
-  torch::Tensor step(double lr) {
-    const torch::NoGradGuard no_grad;
-    std::vector<torch::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs;
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      if (!parameters_[i].grad().defined()) continue;
-      parameters.push_back(parameters_[i]);
-      gradients.push_back(parameters_[i].grad());
-      exp_avgs.push_back(exp_avgs_[i]);
-      exp_avg_sqs.push_back(exp_avg_sqs_[i]);
+    grad_norm_ = norms.size() == 1 ? norms.front() : torch::stack(norms).norm();
+    const auto finite = grad_norm_.isfinite();
+    skipped_ = skipped_.to(device).add_(finite.logical_not());
+    const auto one_if_finite = finite.to(torch::kFloat32);
+    std::optional<torch::Tensor> scale;
+    if (max_norm() > 0.0) scale = (grad_norm_ / max_norm()).clamp_min(1.0).to(torch::kFloat32);
+    for (const auto& update : updates) {
+      update.run(one_if_finite.to(update.device),
+                 scale ? std::optional(scale->to(update.device)) : std::nullopt);
     }
-    if (parameters.empty()) return {};
-    torch::Tensor norm;
-    std::optional<torch::Tensor> grad_scale;
-    if (options.max_norm() > 0.0) {
-      norm = torch::stack(at::_foreach_norm(gradients, 2)).norm();
-      grad_scale = (norm / options.max_norm()).clamp_min(1.0);  // gradients are divided by it
+    return loss;
+  }
+
+  /// One update with this learning rate for all groups: for schedules that are functions of the
+  /// step, such as `inverse_sqrt_lr()`.
+  void step(double lr) {
+    set_lr(lr);
+    step();
+  }
+
+  /// Sets the learning rate of all groups.
+  void set_lr(double lr) {
+    for (auto& group : param_groups()) group.options().set_lr(lr);
+  }
+
+  /// Euclidean norm of the last update's gradients over all parameters, before it was limited: a
+  /// scalar on the first parameter's device, float64 if a parameter is, else float32. Undefined
+  /// before the first update and where there were no gradients. float32 overflows at 1.8e19.
+  const torch::Tensor& grad_norm() const { return grad_norm_; }
+
+  /// Updates that were left out, since the gradients' norm was NaN or infinite: an int64 scalar on
+  /// the first parameter's device. Weights, means and counts stayed as they were.
+  const torch::Tensor& skipped() const { return skipped_; }
+
+  /// The state of one of its parameters, which a checkpoint has to hold. Copy into its tensors to
+  /// resume: such a run equals an unbroken one bit for bit.
+  FusedAdamParamState& state_of(const torch::Tensor& parameter) {
+    const auto found = state_.find(parameter.unsafeGetTensorImpl());
+    TORCH_CHECK(found != state_.end(),
+                "FusedAdam: expected one of its parameters, but got a tensor of shape ",
+                parameter.sizes(),
+                " without a state");
+    return static_cast<FusedAdamParamState&>(*found->second);
+  }
+
+  /// Called by torch::save(): options and state of every group, and `skipped()`.
+  void save(torch::serialize::OutputArchive& archive) const override {
+    for (size_t group = 0; group < param_groups().size(); ++group) options_of(group);
+    detail::write_groups(archive, param_groups(), [&](const torch::Tensor& parameter) {
+      const auto found = state_.find(parameter.unsafeGetTensorImpl());
+      return found == state_.end() ? nullptr : found->second.get();
+    });
+    archive.write("skipped", skipped_, /*is_buffer=*/true);
+  }
+
+  /// Called by torch::load(): takes what the file holds, except that max_norm stays the
+  /// constructor's, and that a learning rate which is a tensor stays that tensor and takes the
+  /// file's value. Throws c10::Error for a file of other groups, and has changed nothing then.
+  void load(torch::serialize::InputArchive& archive) override {
+    const auto groups = detail::read_groups(archive, param_groups());
+    archive.read("skipped", skipped_, /*is_buffer=*/true);
+    state_.clear();
+    for (size_t i = 0; i < groups.size(); ++i) {
+      auto& options = static_cast<FusedAdamOptions&>(param_groups()[i].options());
+      options = FusedAdamOptions(groups[i].options)
+                    .lr_tensor(options.lr_tensor())
+                    .max_norm(options.max_norm());
+      options.set_lr(groups[i].options.lr());
+      for (const auto& [parameter, state] : groups[i].states) {
+        state_[parameter.unsafeGetTensorImpl()] = std::make_unique<FusedAdamParamState>(state);
+      }
     }
-    step_.add_(1);
-    const std::vector<torch::Tensor> steps(parameters.size(), step_);
-    const auto update = options.weight_decay() > 0.0 ? static_cast<Update>(&at::_fused_adamw_)
-                                                     : static_cast<Update>(&at::_fused_adam_);
-    update(parameters,
-           gradients,
-           exp_avgs,
-           exp_avg_sqs,
-           /*max_exp_avg_sqs=*/{},
-           steps,
-           lr,
-           options.beta1(),
-           options.beta2(),
-           options.weight_decay(),
-           options.eps(),
-           /*amsgrad=*/false,
-           /*maximize=*/false,
-           grad_scale,
-           /*found_inf=*/std::nullopt);
-    return norm;
+    add_states(detail::distinct_parameters(param_groups()));
   }
-
-  /// Forgets the gradients.
-  void zero_grad() {
-    for (auto& parameter : parameters_) parameter.mutable_grad().reset();
-  }
-
-  /// What a checkpoint has to hold: the count of updates, then each parameter's mean gradient, then
-  /// each one's mean squared gradient, in the order of the parameters. Copy into them to resume.
-  std::vector<torch::Tensor> state() const {
-    std::vector<torch::Tensor> tensors{step_};
-    tensors.insert(tensors.end(), exp_avgs_.begin(), exp_avgs_.end());
-    tensors.insert(tensors.end(), exp_avg_sqs_.begin(), exp_avg_sqs_.end());
-    return tensors;
-  }
-
-  FusedAdamOptions options;  ///< The options with which this optimizer was constructed.
 
  private:
-  using Update = void (*)(at::TensorList,
-                          at::TensorList,
-                          at::TensorList,
-                          at::TensorList,
-                          at::TensorList,
-                          at::TensorList,
-                          double,
-                          double,
-                          double,
-                          double,
-                          double,
-                          bool,
-                          bool,
-                          const std::optional<at::Tensor>&,
-                          const std::optional<at::Tensor>&);
+  // The options of a group, which anybody may have changed since.
+  const FusedAdamOptions& options_of(size_t group) const {
+    const auto* options = dynamic_cast<const FusedAdamOptions*>(&param_groups()[group].options());
+    TORCH_CHECK(options != nullptr,
+                "FusedAdam: expected FusedAdamOptions for group ",
+                group,
+                ", but got the options of another optimizer");
+    detail::check_options(*options, group);
+    TORCH_CHECK(options->max_norm() == 0.0 || options->max_norm() == max_norm(),
+                "FusedAdam: expected one max_norm for all groups, but got ",
+                max_norm(),
+                " for the constructor and ",
+                options->max_norm(),
+                " for group ",
+                group);
+    return *options;
+  }
 
-  std::vector<torch::Tensor> parameters_;
-  std::vector<torch::Tensor> exp_avgs_;
-  std::vector<torch::Tensor> exp_avg_sqs_;
-  torch::Tensor step_;
+  double max_norm() const { return static_cast<const FusedAdamOptions&>(defaults()).max_norm(); }
+
+  // Before the first update, so that one can be captured in a CUDA graph from the first.
+  void add_states(const std::vector<detail::Parameter>& parameters) {
+    for (const auto& parameter : parameters) {
+      if (parameter.tensor.requires_grad()) state_to_update(parameter.tensor);
+    }
+  }
+
+  FusedAdamParamState& state_to_update(const torch::Tensor& parameter) {
+    auto& state = state_[parameter.unsafeGetTensorImpl()];
+    if (!state) state = detail::new_state(parameter);
+    return static_cast<FusedAdamParamState&>(*state);
+  }
+
+  std::vector<detail::FusedUpdate> updates_of(const std::vector<detail::Parameter>& parameters) {
+    std::vector<detail::FusedUpdate> updates;
+    for (const auto& parameter : parameters) {
+      const auto gradient = detail::gradient_of(parameter);
+      if (!gradient.defined()) continue;
+      const auto& options = param_groups()[parameter.group].options();
+      const auto device = parameter.tensor.device();
+      const auto dtype = detail::state_dtype(parameter.tensor);
+      auto update = std::find_if(updates.begin(), updates.end(), [&](const auto& other) {
+        return other.options == &options && other.device == device && other.dtype == dtype;
+      });
+      if (update == updates.end()) {
+        update = updates.emplace(update, options_of(parameter.group), device, dtype);
+      }
+      update->add(parameter, gradient, state_to_update(parameter.tensor));
+    }
+    return updates;
+  }
+
+  torch::Tensor grad_norm_;
+  torch::Tensor skipped_;
 };
 
 }  // namespace evenkeel::train

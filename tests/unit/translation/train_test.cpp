@@ -98,6 +98,27 @@ TEST_F(TrainTest, AResumedRunHasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
   }
 }
 
+TEST_F(TrainTest, AScalarCountOfUpdatesInACheckpointIsThatOfAllParameters) {
+  auto config = short_run();
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto unbroken = load_checkpoint(RunFolder(config.run_dir).last);
+
+  config.run_dir = folder_ / "older";
+  config.max_steps = 12;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  auto checkpoint = load_checkpoint(RunFolder(config.run_dir).last);
+  auto& updates = checkpoint.tensors.at("optimizer.00000");
+  EXPECT_TRUE(torch::equal(updates, torch::full_like(updates, 12.0)));
+  updates = torch::full({}, 12.0);
+  save_checkpoint(checkpoint, RunFolder(config.run_dir).last);
+  config.max_steps = 24;
+  ASSERT_EQ(train(config, true), Ending::kFinished);
+  const auto resumed = load_checkpoint(RunFolder(config.run_dir).last);
+  for (const auto& [name, tensor] : unbroken.tensors) {
+    EXPECT_TRUE(torch::equal(tensor, resumed.tensors.at(name))) << name;
+  }
+}
+
 TEST_F(TrainTest, ASeedDecidesTheRun) {
   auto config = short_run();
   config.max_steps = 3;
