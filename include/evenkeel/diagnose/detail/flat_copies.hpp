@@ -44,7 +44,7 @@ inline void prefer_huge_pages(const torch::Tensor& flat) {
 inline std::vector<FlatCopies> flat_copies(const std::vector<torch::Tensor>& tensors) {
   std::map<std::pair<std::string, torch::ScalarType>, FlatCopies> groups;
   for (const auto& tensor : tensors) {
-    groups[{tensor.device().str(), tensor.scalar_type()}].tensors.push_back(tensor.detach());
+    groups[{tensor.device().str(), tensor.scalar_type()}].tensors.push_back(tensor);
   }
   std::vector<FlatCopies> result;
   for (auto& entry : groups) {
