@@ -688,8 +688,8 @@ TEST_F(OutputChangeErrorTest, NeedsWeightsThatDoNotOverlapInPart) {
   model_->weight.set_data(rows(0));
   model_->register_parameter("other", torch::zeros({1, 1})).set_data(rows(4));
   EXPECT_TRUE(refuses(OutputChangeOptions(),
-                      "output_change: expected no element to be in two places, so that it moves "
-                      "once, but there is an overlap within weight, other"));
+                      "output_change: expected weights to be tied in full or not at all, but there "
+                      "is an overlap within weight, other"));
 
   Linear windows(1, 1);
   windows->weight.set_data(memory.unfold(0, 4, 2));

@@ -115,8 +115,10 @@ TEST_P(RestoreTest, AGraphBuiltBeforeStillRunsBackward) {
     output_change(
         model,
         [&] {
+          EXPECT_EQ(versions_of(*model), versions);
+          const auto y = model(x);
           model->norm->running_mean.add_(1.0);
-          return model(x);
+          return y;
         },
         options);
 
@@ -363,7 +365,7 @@ TEST_F(FailingRestoreTest, IsAWarningBesideAnException) {
           output_change(model, []() -> torch::Tensor { throw std::runtime_error("no sentence"); });
         },
         "no sentence"));
-    EXPECT_NE(warnings.text.find("output_change: part of the model could not be put back: stays "
+    EXPECT_NE(warnings.text.find("output_change: part of the model could not be restored: stays "
                                  "in evaluation mode"),
               std::string::npos)
         << warnings.text;
@@ -371,6 +373,8 @@ TEST_F(FailingRestoreTest, IsAWarningBesideAnException) {
 }
 
 TEST_F(FailingRestoreTest, RestoresWhatItCan) {
+  Warnings warnings;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
   NoMemory no_memory;
   Plain model;
   auto& weight = model->first->weight;
@@ -392,9 +396,10 @@ TEST_F(FailingRestoreTest, RestoresWhatItCan) {
 TEST_F(FailingRestoreTest, RefusesASparseBufferBeforeAnythingChanges) {
   torch::nn::Linear model(2, 2);
   model->register_buffer("adjacency", torch::eye(2).to_sparse());
-  EXPECT_TRUE(throws([&] { output_change(model, [] { return torch::zeros({1}); }); },
-                     "output_change: expected strided parameters and buffers, to put them back as "
-                     "they are, but adjacency is Sparse"));
+  EXPECT_TRUE(
+      throws([&] { output_change(model, [] { return torch::zeros({1}); }); },
+             "output_change: expected strided parameters and buffers, which can be restored, "
+             "but adjacency is Sparse"));
   EXPECT_TRUE(model->is_training());
 }
 

@@ -10,9 +10,9 @@
 
 namespace evenkeel::detail {
 
-/// An alias of a strided tensor with dimensions of stride 0, as `expand()` makes them, narrowed to
-/// one element. It has a version counter of its own: a write through it moves no counter that a
-/// graph looks at.
+/// An alias of a strided tensor, with dimensions of stride 0 (as `expand()` makes) narrowed to
+/// size 1. It has its own version counter, so writing through it does not invalidate a graph that
+/// saved the tensor.
 inline torch::Tensor without_repeats(const torch::Tensor& tensor) {
   const torch::NoGradGuard no_grad;
   torch::Tensor alias = tensor.variable_data();
@@ -22,15 +22,15 @@ inline torch::Tensor without_repeats(const torch::Tensor& tensor) {
   return alias;
 }
 
-/// The elements that a strided tensor shows, as an alias like the above. It is flat where they lie
-/// side by side, whatever their order in the tensor.
+/// The elements of a strided tensor, as an alias like the above. It is one-dimensional if the
+/// tensor is dense in memory, in whatever order of dimensions.
 inline torch::Tensor elements_of(const torch::Tensor& tensor) {
   const torch::NoGradGuard no_grad;
   const auto alias = without_repeats(tensor);
   return alias.is_non_overlapping_and_dense() ? alias.as_strided({alias.numel()}, {1}) : alias;
 }
 
-/// Distance from the first element of a tensor to the end of its last, in elements.
+/// The number of elements that a tensor spans in memory, gaps included.
 inline int64_t extent_of(const torch::Tensor& tensor) {
   int64_t extent = 1;
   for (int64_t dim = 0; dim < tensor.dim(); ++dim) {
@@ -39,7 +39,7 @@ inline int64_t extent_of(const torch::Tensor& tensor) {
   return extent;
 }
 
-/// Whether a tensor's storage still reaches to its last element.
+/// Returns whether the storage of a tensor still covers all of its elements.
 inline bool has_memory(const torch::Tensor& tensor) {
   if (tensor.numel() == 0) return true;
   const auto end = (tensor.storage_offset() + extent_of(tensor)) * tensor.element_size();
@@ -47,7 +47,7 @@ inline bool has_memory(const torch::Tensor& tensor) {
   return storage.data() != nullptr && storage.nbytes() >= static_cast<size_t>(end);
 }
 
-/// Addresses of the first byte of a tensor and of the one behind its last.
+/// The address of the first byte of a tensor, and of the byte after its last.
 inline std::pair<uintptr_t, uintptr_t> addresses_of(const torch::Tensor& tensor) {
   const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
   return {begin, begin + static_cast<uintptr_t>(extent_of(tensor) * tensor.element_size())};

@@ -21,15 +21,16 @@
 
 namespace evenkeel::detail {
 
-/// A piece of memory that moves, and the parameters that show it: one, or several that are tied.
+/// Memory that moves as one weight, and the parameters that view it: one, or several tied ones.
 struct MovedWeight {
   torch::Tensor elements;
   std::vector<torch::Tensor> parameters;
-  std::string name;  ///< Of the parameter that shows all of it.
-  size_t index = 0;  ///< Its place in the order of registration.
+  std::string name;  ///< Of the parameter that views all of it.
+  size_t index = 0;  ///< Position of that parameter in the order of registration.
 };
 
-/// Whether the elements of `part` are among those of `whole`, so that they move with it.
+/// Returns whether the elements of `part` are among those of `whole`, so that they move with it.
+/// Exact where `whole` is contiguous; otherwise only for a view of the same shape and strides.
 inline bool contains(const torch::Tensor& whole, const torch::Tensor& part) {
   if (whole.device() != part.device() || whole.scalar_type() != part.scalar_type()) return false;
   const auto [begin, end] = addresses_of(whole);
@@ -38,7 +39,8 @@ inline bool contains(const torch::Tensor& whole, const torch::Tensor& part) {
   return begin == part_begin && whole.sizes() == part.sizes() && whole.strides() == part.strides();
 }
 
-/// Throws if an element belongs to two of the weights, or to two places of one.
+/// Throws if two weights share an element, or two positions of one weight do. The check marks
+/// bytes, so it is exact for any strides.
 inline void check_no_overlap(const std::vector<MovedWeight>& weights) {
   auto begin = addresses_of(weights.front().elements).first;
   auto end = begin;
@@ -60,14 +62,14 @@ inline void check_no_overlap(const std::vector<MovedWeight>& weights) {
     covered.as_strided(sizes, strides, static_cast<int64_t>(offset)).fill_(true);
   }
   TORCH_CHECK(covered.sum().item<int64_t>() == bytes,
-              "output_change: expected no element to be in two places, so that it moves once, but "
-              "there is an overlap within ",
+              "output_change: expected weights to be tied in full or not at all, but there is an "
+              "overlap within ",
               names);
 }
 
-/// The given weights with each piece of memory once: a weight that is tied to another, or is a part
-/// of it, moves with it. Tied is what shares memory, whether it is one tensor or two.
-/// Throws where two overlap in part.
+/// The given weights with each element once. A weight that lies within the memory of another is
+/// tied to it and moves with it, whether the two are one TensorImpl or two. Throws for weights that
+/// overlap in part.
 inline std::vector<MovedWeight> without_ties(std::vector<MovedWeight> weights) {
   // By address; of those that begin together, the one that holds the others comes first.
   const auto place = [](const MovedWeight& weight) {
@@ -77,7 +79,7 @@ inline std::vector<MovedWeight> without_ties(std::vector<MovedWeight> weights) {
   std::stable_sort(weights.begin(), weights.end(), [&](const MovedWeight& a, const MovedWeight& b) {
     return place(a) < place(b);
   });
-  std::vector<MovedWeight> result, neighbours;  // neighbours: their address ranges intersect
+  std::vector<MovedWeight> result, neighbours;  // neighbours have overlapping address ranges
   uintptr_t end = 0;
   const auto close = [&] {
     if (neighbours.size() > 1 ||

@@ -24,7 +24,7 @@
 
 namespace evenkeel::detail {
 
-/// Runs steps one after another though some of them throw; `rethrow()` throws the first error.
+/// Runs steps in turn, also after one of them throws; `rethrow()` throws the first error.
 class EveryStep {
  public:
   template <typename F>
@@ -43,23 +43,22 @@ class EveryStep {
   std::exception_ptr error_;
 };
 
-/// Puts a model back as it was, bit for bit: parameters and buffers with their shapes, memory,
-/// gradients and versions, LibTorch's default generators, and the train or eval mode of every
-/// module. What code does to them between the constructor and `restore()` leaves no trace, whether
-/// it writes in place, resizes, calls `set_data`, frees memory, runs a backward pass or an
-/// optimizer.
+/// Saves a model and restores it bit for bit: parameters and buffers with their storage, shape,
+/// gradient and version, LibTorch's default generators, and the train or eval mode of every module.
+/// In between, code may write in place, resize, call `set_data`, free memory, and run a backward
+/// pass or an optimizer:
 ///
 ///     RestoreGuard guard(model, "output_change");
-///     ...                      // gradients are set aside: a backward pass meets none
-///     guard.restore();         // throws if something cannot come back
+///     ...                      // gradients are undefined here; the old ones are set aside
+///     guard.restore();         // throws if something cannot be restored
 ///
-/// Where an exception skips `restore()`, the destructor does its work, and warns instead of
-/// throwing. A member that is assigned another tensor, `linear->weight = x`, keeps it: only
-/// registered tensors are known. Values cost memory for a second copy of them.
+/// If `restore()` was not called, as when an exception passes, the destructor restores and turns an
+/// error into a warning. Registered tensors are restored, not members: after `linear->weight = x`
+/// the member stays x. Takes the memory of a second copy of all parameters and buffers.
 class RestoreGuard {
  public:
-  /// `caller` begins the messages. Throws for a tensor that is not strided, such as a sparse one;
-  /// nothing has changed then.
+  /// `caller` is the prefix of messages. Throws for a tensor that is not strided, such as a sparse
+  /// one, before anything has changed.
   RestoreGuard(torch::nn::Module& model, std::string caller)
       : caller_(std::move(caller)), root_(model) {
     std::unordered_set<const void*> seen;  // one tensor may be registered twice
@@ -68,7 +67,7 @@ class RestoreGuard {
         if (!seen.insert(item.value().unsafeGetTensorImpl()).second) continue;
         TORCH_CHECK(item.value().layout() == torch::kStrided,
                     caller_,
-                    ": expected strided parameters and buffers, to put them back as they are, but ",
+                    ": expected strided parameters and buffers, which can be restored, but ",
                     item.key(),
                     " is ",
                     item.value().layout());
@@ -102,12 +101,12 @@ class RestoreGuard {
     }
   }
 
-  /// Puts everything back, as much of it as can be, and then throws the first error. To be called
-  /// once; the destructor has nothing left to do then.
+  /// Restores everything, as far as possible, and throws the first error. The destructor does
+  /// nothing after it.
   void restore() {
     restored_ = true;
     EveryStep attempt;
-    attempt([&] { put_tensors_back(/*with_gradients=*/true); });
+    attempt([&] { restore_tensors(/*with_gradients=*/true); });
     attempt([&] { restore_generators(); });
     // train() recurses; parents stand before their children, so each child has the last word.
     attempt([&] { set_mode(root_, root_training_); });
@@ -115,13 +114,13 @@ class RestoreGuard {
     attempt.rethrow();
   }
 
-  /// Parameters and buffers alone, for the next trial; gradients stay aside.
-  void restore_tensors() { put_tensors_back(/*with_gradients=*/false); }
+  /// Restores parameters and buffers, for the next trial; their gradients become undefined.
+  void restore_tensors() { restore_tensors(/*with_gradients=*/false); }
 
   void restore_generators() { rng_->restore(); }
 
-  /// Whether a parameter or buffer was written to or replaced since it was saved. A write through
-  /// `SavedTensor::elements` or a raw pointer goes unseen.
+  /// Returns whether a parameter or buffer has changed since it was saved or restored. Does not see
+  /// writes through `elements_of()` or a raw pointer.
   bool touched() const {
     return std::any_of(tensors_.begin(), tensors_.end(), [](const SavedTensor& saved) {
       return saved.touched();
@@ -137,7 +136,7 @@ class RestoreGuard {
     for (const auto& group : copies_) at::_foreach_copy_(group.copies, group.tensors);
   }
 
-  void put_tensors_back(bool with_gradients) {
+  void restore_tensors(bool with_gradients) {
     const c10::InferenceMode inference;  // writes to tensors of either mode
     EveryStep attempt;
     for (const auto& saved : tensors_) attempt([&] { saved.restore_memory(); });
@@ -149,7 +148,7 @@ class RestoreGuard {
   static void copy_back(const FlatCopies& group) {
     std::vector<torch::Tensor> tensors, copies;
     for (size_t i = 0; i < group.tensors.size(); ++i) {
-      if (!has_memory(group.tensors[i])) continue;  // restore_memory() has failed and said so
+      if (!has_memory(group.tensors[i])) continue;  // restore_memory() threw
       tensors.push_back(group.tensors[i]);
       copies.push_back(group.copies[i]);
     }
@@ -162,8 +161,8 @@ class RestoreGuard {
 
   void warn(const char* error) const noexcept {
     try {
-      TORCH_WARN(caller_, ": part of the model could not be put back: ", error);
-    } catch (...) {  // a handler of warnings may throw, a destructor may not
+      TORCH_WARN(caller_, ": part of the model could not be restored: ", error);
+    } catch (...) {  // a warning handler may throw, a destructor must not
     }
   }
 

@@ -31,7 +31,7 @@ class RngState {
     }
   }
 
-  /// Puts every generator back into the state that it had.
+  /// Sets every generator to its saved state.
   void restore() {
     for (auto& [generator, state] : states_) {
       const std::lock_guard<std::mutex> lock(generator.mutex());

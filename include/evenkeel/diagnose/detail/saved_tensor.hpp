@@ -15,8 +15,8 @@
 
 namespace evenkeel::detail {
 
-/// A parameter or buffer and all that was known of it but its values: memory, shape, strides,
-/// dtype, gradient, whether it requires one, and version. `RestoreGuard` copies the values.
+/// A parameter or buffer with everything about it except its values: storage, shape, strides,
+/// dtype, gradient, `requires_grad` and version. The values are copied by `RestoreGuard`.
 class SavedTensor {
  public:
   SavedTensor(std::string name_, const torch::Tensor& tensor_)
@@ -30,24 +30,25 @@ class SavedTensor {
         version_(counter().enabled() ? counter().current_version() : 0) {}
 
   std::string name;
-  torch::Tensor tensor;    ///< As it is registered.
-  torch::Tensor elements;  ///< Its memory when it was saved, see `elements_of()`.
+  torch::Tensor tensor;    ///< The registered tensor.
+  torch::Tensor elements;  ///< Its elements when it was saved, see `elements_of()`.
 
-  /// Takes the gradient away until `restore_autograd()`, so that a backward pass accumulates into
-  /// one of its own.
+  /// Makes the gradient undefined until `restore_autograd()`, so that a backward pass in between
+  /// does not accumulate into it.
   void set_gradient_aside() const {
     if (impl().grad().defined()) impl().mutable_grad() = torch::Tensor();
   }
 
-  /// Whether anyone wrote to the tensor through an operator, resized it, gave it other memory, or
-  /// left a gradient. Tensors of InferenceMode count no versions: for them the answer is yes.
+  /// Returns whether the tensor was written to by an operator, resized, given other memory or a
+  /// gradient. Always true for an inference tensor, which has no version counter.
   bool touched() const {
-    return !has_memory(elements) || !shows_its_memory() || impl().grad().defined() ||
+    return !has_memory(elements) || !views_its_storage() || impl().grad().defined() ||
            impl().requires_grad() != requires_grad_ || !counter().enabled() ||
            counter().current_version() != version_;
   }
 
-  /// Allocates memory again where it was freed, and makes the tensor show it as it did.
+  /// Allocates the storage again if it was freed, and makes the tensor view it as before. The
+  /// values are still to be copied.
   void restore_memory() const {
     if (!has_memory(elements)) {
       const c10::DeviceGuard on_device(original_.device());
@@ -58,11 +59,12 @@ class SavedTensor {
       storage->set_data_ptr_noswap(allocator->allocate(bytes_));
       storage->set_nbytes(bytes_);
     }
-    if (!shows_its_memory()) tensor.set_data(original_);
+    if (!views_its_storage()) tensor.set_data(original_);
   }
 
-  /// Gradient, `requires_grad` and version, once the values are back: an equal version tells a
-  /// graph that has saved the tensor that it may use it.
+  /// Restores `requires_grad`, the version and, if asked, the gradient; otherwise the gradient is
+  /// undefined. Call it once the values are back: a graph that saved the tensor goes by the
+  /// version.
   void restore_autograd(bool with_gradient) const {
     if (impl().requires_grad() != requires_grad_) impl().set_requires_grad(requires_grad_);
     if (impl().grad().defined() || gradient_.defined()) {
@@ -75,13 +77,13 @@ class SavedTensor {
   c10::TensorImpl& impl() const { return *tensor.unsafeGetTensorImpl(); }
   c10::VariableVersion counter() const { return impl().version_counter(); }
 
-  bool shows_its_memory() const {
+  bool views_its_storage() const {
     return tensor.is_alias_of(original_) && tensor.scalar_type() == original_.scalar_type() &&
            tensor.storage_offset() == original_.storage_offset() &&
            tensor.sizes() == original_.sizes() && tensor.strides() == original_.strides();
   }
 
-  torch::Tensor original_;  // shares memory, not versions
+  torch::Tensor original_;  // shares the storage, not the version counter
   size_t bytes_;
   torch::Tensor gradient_;
   bool requires_grad_;
