@@ -19,10 +19,14 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/detail/elements.hpp
     include/evenkeel/diagnose/detail/flat_copies.hpp
+    include/evenkeel/diagnose/detail/moved_weights.hpp
     include/evenkeel/diagnose/detail/perturb.hpp
     include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp
+    include/evenkeel/diagnose/detail/rng_state.hpp
+    include/evenkeel/diagnose/detail/saved_tensor.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/evenkeel.hpp

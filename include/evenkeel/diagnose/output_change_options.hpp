@@ -13,7 +13,7 @@ namespace evenkeel {
 /// How the weights are moved.
 enum class Perturbation {
   kGaussian,  ///< delta ~ N(0, magnitude^2)
-  kSign,      ///< delta = +-magnitude, each sign as likely; Transformer-Clinic's `plot_stability`
+  kSign,      ///< delta = +-magnitude at random; Transformer-Clinic's `plot_stability`
   kGradient   ///< delta = -magnitude * sign(gradient of the loss); its `gradient_as_delta`
 };
 
@@ -31,22 +31,23 @@ constexpr const char* to_string(Perturbation perturbation) {
 
 /// Options for `output_change`, e.g. `OutputChangeOptions().trials(8)`.
 struct OutputChangeOptions {
-  /// Which parameters move, by registered name and value.
-  using Moves = std::function<bool(const std::string&, const torch::Tensor&)>;
-  /// The loss whose gradient moves the weights.
+  /// Returns whether a parameter moves, given its registered name and value.
+  using Filter = std::function<bool(const std::string&, const torch::Tensor&)>;
+  /// Returns a scalar loss.
   using Loss = std::function<torch::Tensor()>;
 
-  /// How the weights are moved. Default: `sign`
+  /// How the weights are moved. Default: `kSign`
   TORCH_ARG(Perturbation, perturbation) = Perturbation::kSign;
-  /// How far each weight is moved; a gaussian's standard deviation. Default: 1e-4
+  /// How far each weight is moved, finite and not negative; the standard deviation for `kGaussian`.
+  /// Default: 1e-4
   TORCH_ARG(double, magnitude) = 1e-4;
-  /// Independent perturbations; the gradient's is always the same. Default: 1
+  /// The number of independent perturbations; `kGradient` repeats the same one. Default: 1
   TORCH_ARG(int64_t, trials) = 1;
-  /// Seed of the perturbations, which do not touch LibTorch's generators. Default: 0
+  /// Seed of the perturbations, which have generators of their own. Default: 0
   TORCH_ARG(uint64_t, seed) = 0;
-  /// Which parameters move. Default: those of two dimensions and more, so no bias, norm or gain
-  TORCH_ARG(Moves, moves);
-  /// A scalar loss; needed for `gradient` and used for nothing else.
+  /// Which parameters move. Default: those of two or more dimensions, so no bias, norm or gain
+  TORCH_ARG(Filter, filter);
+  /// The loss whose gradient gives the direction of `kGradient`, which needs it; otherwise unused.
   TORCH_ARG(Loss, loss);
 };
 

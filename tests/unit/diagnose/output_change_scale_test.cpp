@@ -68,7 +68,7 @@ double output_change_of(AnyAdmin& encoder,
                            .magnitude(1e-4)
                            .trials(scale == OutputChangeScale::kON ? kTrialsOfPostNorm : 1)
                            .seed(seed)
-                           .moves([layers](const std::string& name, const torch::Tensor& weight) {
+                           .filter([layers](const std::string& name, const torch::Tensor& weight) {
                              return weight.dim() >= 2 &&
                                     std::stoll(name.substr(std::string("layer_").size())) < layers;
                            });

@@ -21,6 +21,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -106,6 +107,15 @@ class OutputChangeTest : public test::DeviceTest {
         model,
         [&] { return model(x); },
         change_options);
+  }
+
+  // The callable returns the weight itself.
+  static double change_of_weight(Linear& model) {
+    return output_change(
+               model,
+               [&] { return model->weight; },
+               moved_by(Perturbation::kSign))
+        .mean;
   }
 
   // Everything that a measurement must leave as it was.
@@ -379,6 +389,128 @@ TEST_P(OutputChangeTest, MovesATiedWeightOnce) {
   EXPECT_TRUE(all_close(change.mean, kMagnitude * kMagnitude));
 }
 
+// Two tensors on one piece of memory, and what a single step of +-magnitude does to it.
+TEST_P(OutputChangeTest, MovesMemoryThatTwoParametersShareOnce) {
+  const auto whole = randn({6, 4}, torch::kFloat64);
+  struct Case {
+    const char* name;
+    torch::Tensor a, b;
+  };
+  const auto packed = whole.clone();
+  const std::vector<Case> cases{{"the same view", whole, whole.view({6, 4})},
+                                {"transposed", whole, whole.t()},
+                                {"packed and its rows", packed, packed.slice(0, 2, 4)},
+                                {"rows and the packed", packed.slice(0, 0, 2), packed},
+                                {"packed and its columns", packed, packed.slice(1, 1, 3)},
+                                {"columns of one", whole.slice(1, 0, 2), whole.slice(1, 0, 2)},
+                                {"expanded", whole, whole.slice(0, 0, 1).expand({6, 4})},
+                                {"columns side by side", whole.slice(1, 0, 2), whole.slice(1, 2)}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    auto model = linear(1, 1);
+    model->weight.set_data(c.a);
+    model->register_parameter("tied", torch::zeros({1, 1}, options(torch::kFloat64))).set_data(c.b);
+    const auto before = model->weight.detach().clone();
+    const auto tied_before = model->parameters()[1].detach().clone();
+    for (const auto perturbation : {Perturbation::kSign, Perturbation::kGradient}) {
+      SCOPED_TRACE(to_string(perturbation));
+      torch::Tensor moved, tied_moved;
+      output_change(
+          model,
+          [&] {
+            moved = model->weight.detach().clone();
+            tied_moved = model->parameters()[1].detach().clone();
+            return moved;
+          },
+          moved_by(perturbation).loss([&] {
+            return model->weight.sum() + model->parameters()[1].sum();
+          }));
+      EXPECT_TRUE(all_close((moved - before).abs(), torch::full_like(moved, kMagnitude)));
+      EXPECT_TRUE(
+          all_close((tied_moved - tied_before).abs(), torch::full_like(tied_moved, kMagnitude)));
+      EXPECT_TRUE(same_bits(model->weight.detach(), before));
+      EXPECT_TRUE(same_bits(model->parameters()[1].detach(), tied_before));
+    }
+  }
+}
+
+// d loss / d w = 1 - 3 where both show w: the sum decides, not the first.
+TEST_P(OutputChangeTest, MovesATiedWeightAgainstTheSumOfItsGradients) {
+  auto model = linear(3, 2);
+  auto tied = model->register_parameter("tied", torch::zeros({1}, options(torch::kFloat64)));
+  tied.set_data(model->weight.detach().t());
+  const auto before = model->weight.detach().clone();
+  torch::Tensor moved;
+  output_change(
+      model,
+      [&] { return moved = model->weight.detach().clone(); },
+      moved_by(Perturbation::kGradient).loss([&] {
+        return model->weight.sum() - 3.0 * tied.sum();
+      }));
+  EXPECT_TRUE(all_close(moved - before, torch::full_like(before, kMagnitude)));
+}
+
+TEST_P(OutputChangeTest, MovesEveryElementOfAnExpandedWeightOnce) {
+  auto model = linear(1, 1);
+  model->weight.set_data(randn({1, 8}, torch::kFloat64).expand({5, 8}));
+  const auto before = model->weight.detach().clone();
+  for (const auto perturbation :
+       {Perturbation::kGaussian, Perturbation::kSign, Perturbation::kGradient}) {
+    SCOPED_TRACE(to_string(perturbation));
+    torch::Tensor moved;
+    output_change(
+        model,
+        [&] { return moved = model->weight.detach().clone(); },
+        moved_by(perturbation).loss([&] { return model->weight.sum(); }));
+    if (perturbation != Perturbation::kGaussian) {
+      EXPECT_TRUE(all_close((moved - before).abs(), torch::full_like(before, kMagnitude)));
+    }
+    EXPECT_TRUE(same_bits(moved, moved.slice(0, 0, 1).expand({5, 8})));
+    EXPECT_FALSE(same_bits(moved, before));
+    EXPECT_TRUE(same_bits(model->weight.detach(), before));
+    EXPECT_EQ(model->weight.stride(0), 0);
+  }
+}
+
+TEST_P(OutputChangeTest, MovesAWeightThatIsNotContiguous) {
+  auto model = linear(1, 1);
+  const auto wide = randn({6, 8}, torch::kFloat64);
+  for (const auto& weight : {wide.t(), wide.slice(1, 0, 4), wide.slice(0, 0, 6, 2)}) {
+    model->weight.set_data(weight);
+    const auto outside = wide.clone();
+    torch::Tensor moved;
+    output_change(
+        model,
+        [&] { return moved = model->weight.detach() - 0.0; },
+        moved_by(Perturbation::kSign).trials(2));
+    EXPECT_TRUE(all_close((moved - weight).abs(), torch::full_like(moved, kMagnitude)));
+    EXPECT_TRUE(same_bits(wide, outside));
+  }
+}
+
+TEST_P(OutputChangeTest, ComparesOutputsThatAreOneTensor) {
+  auto model = linear(3, 2);
+  const auto x = randn({4, 3}, torch::kFloat64);
+  const auto expected = output_change(model, [&] { return model(x); }).mean;
+  auto y = torch::zeros({4, 2}, options(torch::kFloat64));
+  EXPECT_GT(expected, 0.0);
+  EXPECT_EQ(output_change(model, [&] { return y.copy_(model(x)); }).mean, expected);
+  EXPECT_TRUE(all_close(change_of_weight(model), 3.0 * kMagnitude * kMagnitude));
+}
+
+TEST_P(OutputChangeTest, TakesTheModulusOfComplexOutputs) {
+  auto model = linear(3, 2);
+  const auto x = randn({4, 3}, torch::kFloat64);
+  const auto expected = output_change(model, [&] { return model(x); }).mean;
+  const auto real_and_imaginary = [&] { return torch::complex(model(x), 2.0 * model(x)); };
+  EXPECT_TRUE(all_close(output_change(model, real_and_imaginary).mean, 5.0 * expected));
+  EXPECT_TRUE(all_close(output_change(model, [&] { return real_and_imaginary().conj(); }).mean,
+                        5.0 * expected));
+  const auto scalar = output_change(model, [&] { return model(x).sum(); }).mean;
+  EXPECT_TRUE(all_close(output_change(model, [&] { return real_and_imaginary().sum(); }).mean,
+                        5.0 * scalar));
+}
+
 TEST_P(OutputChangeTest, MovesMatricesAloneUnlessToldOtherwise) {
   auto model = on_device(Varied());
   const auto before = test::copy_of_state(*model);
@@ -402,11 +534,11 @@ TEST_P(OutputChangeTest, MovesMatricesAloneUnlessToldOtherwise) {
   using Names = std::vector<std::string>;
 
   EXPECT_EQ(moved(OutputChangeOptions()), (Names{"first.weight", "second.weight"}));
-  EXPECT_EQ(moved(OutputChangeOptions().moves([](const std::string& name, const torch::Tensor&) {
+  EXPECT_EQ(moved(OutputChangeOptions().filter([](const std::string& name, const torch::Tensor&) {
               return name == "first.bias" || name == "norm.weight";
             })),
             (Names{"first.bias", "norm.weight"}));
-  EXPECT_EQ(moved(OutputChangeOptions().moves([](const std::string&, const torch::Tensor& weight) {
+  EXPECT_EQ(moved(OutputChangeOptions().filter([](const std::string&, const torch::Tensor& weight) {
               return weight.numel() == 18;
             })),
             (Names{"second.weight"}));
@@ -451,6 +583,14 @@ TEST_F(OutputChangeErrorTest, NeedsATrial) {
       refuses(OutputChangeOptions().trials(0), "output_change: expected trials >= 1, but got 0"));
 }
 
+TEST_F(OutputChangeErrorTest, NeedsAFiniteMagnitude) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const double magnitude : {-1.0, kInfinity, std::nan("")}) {
+    EXPECT_TRUE(refuses(OutputChangeOptions().magnitude(magnitude),
+                        "output_change: expected a finite magnitude >= 0, but got "));
+  }
+}
+
 TEST_F(OutputChangeErrorTest, NeedsALossToMoveByItsGradient) {
   const auto options = OutputChangeOptions().perturbation(Perturbation::kGradient);
   EXPECT_TRUE(
@@ -474,7 +614,7 @@ TEST_F(OutputChangeErrorTest, NeedsWeightsThatHaveAGradient) {
 }
 
 TEST_F(OutputChangeErrorTest, NeedsSomethingToMove) {
-  const auto options = OutputChangeOptions().moves(
+  const auto options = OutputChangeOptions().filter(
       [any = false](const std::string&, const torch::Tensor&) { return any; });
   EXPECT_TRUE(refuses(options, "output_change: expected at least one parameter of "));
 }
@@ -482,9 +622,13 @@ TEST_F(OutputChangeErrorTest, NeedsSomethingToMove) {
 TEST_F(OutputChangeErrorTest, NeedsFloatingPointToMove) {
   model_->register_parameter("ids", torch::ones({3}, torch::kInt64), /*requires_grad=*/false);
   const auto options =
-      OutputChangeOptions().moves([](const std::string&, const torch::Tensor&) { return true; });
+      OutputChangeOptions().filter([](const std::string&, const torch::Tensor&) { return true; });
   EXPECT_TRUE(
       refuses(options, "output_change: expected ids of floating point to move it, but got Long"));
+  model_->register_parameter("phase", torch::ones({3, 3}, torch::kComplexFloat));
+  EXPECT_TRUE(refuses(OutputChangeOptions(),
+                      "output_change: expected phase of floating point to move it, but got "
+                      "ComplexFloat; a filter may leave it out"));
 }
 
 TEST_F(OutputChangeErrorTest, NeedsTheSameShapeAgain) {
@@ -496,9 +640,61 @@ TEST_F(OutputChangeErrorTest, NeedsTheSameShapeAgain) {
              "output_change: expected the callable to return shape [1, 2] again, but got [2, 2]"));
 }
 
-TEST_F(OutputChangeErrorTest, NeedsATensor) {
-  EXPECT_TRUE(throws([&] { output_change(model_, [] { return torch::Tensor(); }); },
-                     "output_change: expected the callable to return a tensor, but got none"));
+TEST_F(OutputChangeErrorTest, NeedsATensorOfValues) {
+  struct Case {
+    torch::Tensor output;
+    const char* text;
+  };
+  const std::vector<Case> cases{
+      {torch::Tensor(), "to return a tensor, but got an undefined one"},
+      {torch::zeros({0, 5}), "to return values, but got an empty tensor of shape [0, 5]"},
+      {f().argmax(-1), "to return floating-point values, such as logits, but got Long"},
+      {f() > 0.0, "to return floating-point values, such as logits, but got Bool"},
+      {f().fill_(std::nan("")), "to return finite values, but some are NaN or infinite"},
+      {-torch::ones({2}) / 0.0, "to return finite values, but some are NaN or infinite"}};
+  for (const auto& c : cases) {
+    EXPECT_TRUE(throws([&] { output_change(model_, [&] { return c.output; }); },
+                       std::string("output_change: expected the callable ") + c.text));
+  }
+}
+
+TEST_F(OutputChangeErrorTest, NeedsFiniteValuesOnceTheWeightsHaveMoved) {
+  const auto before = model_->weight.detach().clone();
+  EXPECT_TRUE(throws(
+      [&] {
+        output_change(model_,
+                      [&] { return same_bits(model_->weight.detach(), before) ? f() : f() / 0.0; });
+      },
+      "output_change: expected the callable to return finite values, but some are NaN or infinite "
+      "once the weights have moved by 0.0001"));
+  EXPECT_TRUE(same_bits(model_->weight.detach(), before));
+}
+
+TEST_F(OutputChangeErrorTest, NeedsAGradient) {
+  const auto by_gradient = [](const OutputChangeOptions::Loss& loss) {
+    return OutputChangeOptions().perturbation(Perturbation::kGradient).loss(loss);
+  };
+  EXPECT_TRUE(refuses(by_gradient([] { return torch::ones({}); }),
+                      "expected a loss that depends on the weights, but got one without a"));
+  EXPECT_TRUE(refuses(by_gradient([&] { return model_->bias.sum(); }),
+                      "expected a loss that depends on a weight that moves, but got one that"));
+  EXPECT_TRUE(refuses(by_gradient([&] { return (model_->weight - model_->weight).norm().sqrt(); }),
+                      "expected a loss whose gradient is not NaN, but that of weight holds NaN"));
+}
+
+TEST_F(OutputChangeErrorTest, NeedsWeightsThatDoNotOverlapInPart) {
+  const auto memory = torch::randn({20});
+  const auto rows = [&](int64_t first) { return memory.slice(0, first, first + 8).view({4, 2}); };
+  model_->weight.set_data(rows(0));
+  model_->register_parameter("other", torch::zeros({1, 1})).set_data(rows(4));
+  EXPECT_TRUE(refuses(OutputChangeOptions(),
+                      "output_change: expected weights to be tied in full or not at all, but there "
+                      "is an overlap within weight, other"));
+
+  Linear windows(1, 1);
+  windows->weight.set_data(memory.unfold(0, 4, 2));
+  EXPECT_TRUE(throws([&] { output_change(windows, [] { return torch::zeros({1}); }); },
+                     "there is an overlap within weight"));
 }
 
 }  // namespace

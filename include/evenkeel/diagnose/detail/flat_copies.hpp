@@ -17,22 +17,21 @@
 
 namespace evenkeel::detail {
 
-/// Tensors of one device and dtype, and one uninitialised block of memory as large as all of them.
+/// Tensors of one device and dtype, and one uninitialised tensor that has room for all of them.
 struct FlatCopies {
   std::vector<torch::Tensor> tensors;
   std::vector<torch::Tensor> copies;  ///< Views of `flat`, one for each tensor and of its shape.
   torch::Tensor flat;                 ///< (total size)
 };
 
-/// Asks for huge pages behind a large block: the first touch of many small ones costs more than
-/// the copy that it is made for.
+/// Asks for huge pages: faulting in a large block by small pages costs more than copying into it.
 inline void prefer_huge_pages(const torch::Tensor& flat) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr size_t kPage = size_t{2} << 20U;
   if (!flat.device().is_cpu()) return;
   auto* const data = static_cast<char*>(flat.data_ptr());
   const auto skipped = (kPage - reinterpret_cast<uintptr_t>(data) % kPage) % kPage;
-  // Advice only: where it is refused, the memory serves as well.
+  // Advice only: without huge pages the memory works as well.
   if (flat.nbytes() > skipped) madvise(data + skipped, flat.nbytes() - skipped, MADV_HUGEPAGE);
 #else
   static_cast<void>(flat);
@@ -44,7 +43,7 @@ inline void prefer_huge_pages(const torch::Tensor& flat) {
 inline std::vector<FlatCopies> flat_copies(const std::vector<torch::Tensor>& tensors) {
   std::map<std::pair<std::string, torch::ScalarType>, FlatCopies> groups;
   for (const auto& tensor : tensors) {
-    groups[{tensor.device().str(), tensor.scalar_type()}].tensors.push_back(tensor.detach());
+    groups[{tensor.device().str(), tensor.scalar_type()}].tensors.push_back(tensor);
   }
   std::vector<FlatCopies> result;
   for (auto& entry : groups) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/diagnose/detail/elements.hpp>
 #include <evenkeel/diagnose/detail/flat_copies.hpp>
+#include <evenkeel/diagnose/detail/moved_weights.hpp>
 #include <evenkeel/diagnose/detail/random_signs.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>
 
@@ -9,54 +11,26 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/_foreach_add.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 #include <torch/autograd.h>
-#include <torch/nn/module.h>
-#include <torch/ordered_dict.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <unordered_set>
 #include <vector>
 
 namespace evenkeel::detail {
 
-inline std::vector<torch::Tensor> moved_weights(
-    const torch::nn::Module& model,
-    const torch::OrderedDict<std::string, torch::Tensor>& parameters,
-    const OutputChangeOptions& options) {
-  std::vector<torch::Tensor> weights;
-  std::unordered_set<const void*> seen;  // a tied weight moves once
-  for (const auto& parameter : parameters) {
-    const auto& weight = parameter.value();
-    const bool moves = options.moves() ? options.moves()(parameter.key(), weight)
-                                       : weight.is_floating_point() && weight.dim() >= 2;
-    if (!moves || !seen.insert(weight.unsafeGetTensorImpl()).second) continue;
-    TORCH_CHECK(weight.is_floating_point(),
-                "output_change: expected ",
-                parameter.key(),
-                " of floating point to move it, but got ",
-                weight.scalar_type());
-    weights.push_back(weight);
-  }
-  TORCH_CHECK(!weights.empty(),
-              "output_change: expected at least one parameter of ",
-              model.name(),
-              " to move, but none does");
-  return weights;
-}
-
 /// Adds delta to every weight. On the CPU each weight has a random stream of its own, so the result
 /// does not depend on how many threads share the work; elsewhere all weights of one device and
 /// dtype are drawn at once, since small kernels cost more to launch than to run.
-inline void move_by_chance(const std::vector<torch::Tensor>& weights,
+inline void move_by_chance(const std::vector<MovedWeight>& weights,
                            const OutputChangeOptions& options,
                            uint64_t trial) {
-  const torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   const bool signs = options.perturbation() == Perturbation::kSign;
   const auto seed_of = [&](size_t i) {
     return (options.seed() + 1) * 0x9E3779B97F4A7C15U + trial * weights.size() + i;
@@ -70,23 +44,23 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
   std::vector<size_t> drawn_on_cpu;
   std::vector<torch::Tensor> elsewhere;
   for (size_t i = 0; i < weights.size(); ++i) {
-    auto weight = weights[i].detach();
-    if (!weight.device().is_cpu()) {
-      elsewhere.push_back(weight);
-    } else if (signs && weight.is_contiguous()) {
-      add_random_signs(weight, options.magnitude(), seed_of(i));
+    auto elements = weights[i].elements;
+    if (!elements.device().is_cpu()) {
+      elsewhere.push_back(elements);
+    } else if (signs && elements.is_contiguous()) {
+      add_random_signs(elements, options.magnitude(), seed_of(i));
     } else {
       drawn_on_cpu.push_back(i);
     }
   }
   const auto count = static_cast<int64_t>(drawn_on_cpu.size());
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    const torch::NoGradGuard no_grad_in_this_thread;
+    const c10::InferenceMode inference_in_this_thread;
     for (auto n = begin; n < end; ++n) {
       const auto i = drawn_on_cpu[static_cast<size_t>(n)];
-      auto weight = weights[i].detach();
-      weight.add_(draw(torch::empty_like(weight), at::detail::createCPUGenerator(), seed_of(i)),
-                  options.magnitude());
+      auto elements = weights[i].elements;
+      elements.add_(draw(torch::empty_like(elements), at::detail::createCPUGenerator(), seed_of(i)),
+                    options.magnitude());
     }
   });
   for (const auto& group : flat_copies(elsewhere)) {
@@ -96,34 +70,88 @@ inline void move_by_chance(const std::vector<torch::Tensor>& weights,
   }
 }
 
-inline std::vector<torch::Tensor> loss_gradients(const std::vector<torch::Tensor>& weights,
-                                                 const OutputChangeOptions& options) {
-  for (const auto& weight : weights) {
-    TORCH_CHECK(weight.requires_grad(),
-                "output_change: expected every weight that the gradient moves to require it, but "
-                "one of shape ",
-                weight.sizes(),
-                " does not");
+/// The sum of the gradients that tied parameters have, laid out as the memory that they share.
+/// `gradients` begins with that of `weight.parameters[0]`; undefined where all of them are.
+inline torch::Tensor gradient_of(const MovedWeight& weight, const torch::Tensor* gradients) {
+  const auto& elements = weight.elements;
+  torch::Tensor memory;
+  for (size_t i = 0; i < weight.parameters.size(); ++i) {
+    auto gradient = gradients[i];
+    if (!gradient.defined()) continue;
+    if (gradient.layout() != torch::kStrided) gradient = gradient.to_dense();
+    if (!memory.defined()) memory = torch::zeros({extent_of(elements)}, elements.options());
+    const auto shown = without_repeats(weight.parameters[i]);
+    const auto distance = addresses_of(shown).first - addresses_of(elements).first;
+    memory
+        .as_strided(shown.sizes(),
+                    shown.strides(),
+                    static_cast<int64_t>(distance) / elements.element_size())
+        .add_(gradient.sum_to_size(shown.sizes()));
   }
-  const torch::AutoGradMode enable(true);
-  const auto loss = options.loss()();
+  return memory.defined() ? memory.as_strided(elements.sizes(), elements.strides()) : memory;
+}
+
+/// The sign of the loss's gradient for every weight; undefined for one that it does not depend on.
+inline std::vector<torch::Tensor> gradient_signs(const std::vector<MovedWeight>& weights,
+                                                 const OutputChangeOptions& options) {
+  std::vector<torch::Tensor> parameters;
+  for (const auto& weight : weights) {
+    for (const auto& parameter : weight.parameters) {
+      TORCH_CHECK(parameter.requires_grad(),
+                  "output_change: expected every weight that the gradient moves to require it, but "
+                  "one of shape ",
+                  parameter.sizes(),
+                  " does not");
+      parameters.push_back(parameter);
+    }
+  }
+  torch::Tensor loss;
+  {
+    const torch::AutoGradMode enable(true);
+    loss = options.loss()();
+  }
   TORCH_CHECK(loss.defined() && loss.numel() == 1,
               "output_change: expected the loss to be a scalar, but got ",
               loss.defined() ? loss.sizes() : torch::IntArrayRef());
-  return torch::autograd::grad({loss},
-                               weights,
-                               /*grad_outputs=*/{},
-                               /*retain_graph=*/std::nullopt,
-                               /*create_graph=*/false,
-                               /*allow_unused=*/true);
+  TORCH_CHECK(loss.requires_grad(),
+              "output_change: expected a loss that depends on the weights, but got one without a "
+              "gradient");
+  const auto gradients = torch::autograd::grad({loss},
+                                               parameters,
+                                               /*grad_outputs=*/{},
+                                               /*retain_graph=*/std::nullopt,
+                                               /*create_graph=*/false,
+                                               /*allow_unused=*/true);
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> signs;
+  bool any = false;
+  size_t first = 0;
+  for (const auto& weight : weights) {
+    auto gradient = gradient_of(weight, &gradients[first]);
+    first += weight.parameters.size();
+    if (gradient.defined()) {
+      any = true;
+      TORCH_CHECK(!gradient.isnan().any().item<bool>(),
+                  "output_change: expected a loss whose gradient is not NaN, but that of ",
+                  weight.name,
+                  " holds NaN");
+      gradient.sign_();
+    }
+    signs.push_back(gradient);
+  }
+  TORCH_CHECK(any,
+              "output_change: expected a loss that depends on a weight that moves, but got one "
+              "that depends on none");
+  return signs;
 }
 
-inline void move_by_gradient(const std::vector<torch::Tensor>& weights,
-                             const std::vector<torch::Tensor>& gradients,
+inline void move_by_gradient(const std::vector<MovedWeight>& weights,
+                             const std::vector<torch::Tensor>& signs,
                              double magnitude) {
-  const torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   for (size_t i = 0; i < weights.size(); ++i) {
-    if (gradients[i].defined()) weights[i].detach().sub_(gradients[i].sign(), magnitude);
+    auto elements = weights[i].elements;
+    if (signs[i].defined()) elements.sub_(signs[i], magnitude);
   }
 }
 

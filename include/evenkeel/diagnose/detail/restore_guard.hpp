@@ -2,108 +2,178 @@
 #pragma once
 
 #include <evenkeel/diagnose/detail/flat_copies.hpp>
+#include <evenkeel/diagnose/detail/rng_state.hpp>
+#include <evenkeel/diagnose/detail/saved_tensor.hpp>
 
-#include <ATen/ATen.h>
-#include <ATen/Context.h>
-#include <ATen/core/Generator.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <c10/core/Device.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
-#include <torch/utils.h>
 
 #include <algorithm>
-#include <mutex>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
 
-/// The random state of the default generators of some devices.
-class RngState {
+/// Runs steps in turn, also after one of them throws; `rethrow()` throws the first error.
+class EveryStep {
  public:
-  explicit RngState(const std::vector<c10::Device>& devices) {
-    for (const auto& device : devices) {
-      auto generator = at::globalContext().defaultGenerator(device);
-      const std::lock_guard<std::mutex> lock(generator.mutex());
-      states_.emplace_back(generator, generator.get_state());
+  template <typename F>
+  void operator()(F&& step) {
+    try {
+      step();
+    } catch (...) {
+      if (!error_) error_ = std::current_exception();
     }
   }
-
-  /// Puts the generators back to where they were.
-  void restore() {
-    for (auto& [generator, state] : states_) {
-      const std::lock_guard<std::mutex> lock(generator.mutex());
-      generator.set_state(state);
-    }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
   }
 
  private:
-  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+  std::exception_ptr error_;
 };
 
-/// The CPU and every device on which one of the tensors lies.
-inline std::vector<c10::Device> devices_of(const std::vector<torch::Tensor>& parameters,
-                                           const std::vector<torch::Tensor>& buffers) {
-  std::vector<c10::Device> devices{c10::Device(c10::kCPU)};
-  for (const auto* tensors : {&parameters, &buffers}) {
-    for (const auto& tensor : *tensors) {
-      if (std::find(devices.begin(), devices.end(), tensor.device()) == devices.end()) {
-        devices.push_back(tensor.device());
-      }
-    }
-  }
-  return devices;
-}
-
-/// Puts a model back as it was, bit for bit, when it goes out of scope: the given weights, all
-/// buffers, the default generators, and every module's train or eval mode.
+/// Saves a model and restores it bit for bit: parameters and buffers with their storage, shape,
+/// gradient and version, LibTorch's default generators, and the train or eval mode of every module.
+/// In between, code may write in place, resize, call `set_data`, free memory, and run a backward
+/// pass or an optimizer:
+///
+///     RestoreGuard guard(model, "output_change");
+///     ...                      // gradients are undefined here; the old ones are set aside
+///     guard.restore();         // throws if something cannot be restored
+///
+/// If `restore()` was not called, as when an exception passes, the destructor restores and turns an
+/// error into a warning. Registered tensors are restored, not members: after `linear->weight = x`
+/// the member stays x. Takes the memory of a second copy of all parameters and buffers.
 class RestoreGuard {
  public:
-  RestoreGuard(torch::nn::Module& model,
-               const std::vector<torch::Tensor>& parameters,
-               const std::vector<torch::Tensor>& weights)
-      : RestoreGuard(model, parameters, weights, model.buffers()) {}
+  /// `caller` is the prefix of messages. Throws for a tensor that is not strided, such as a sparse
+  /// one, before anything has changed.
+  RestoreGuard(torch::nn::Module& model, std::string caller)
+      : caller_(std::move(caller)), root_(model) {
+    std::unordered_set<const void*> seen;  // one tensor may be registered twice
+    for (const auto& tensors : {model.named_parameters(), model.named_buffers()}) {
+      for (const auto& item : tensors) {
+        if (!seen.insert(item.value().unsafeGetTensorImpl()).second) continue;
+        TORCH_CHECK(item.value().layout() == torch::kStrided,
+                    caller_,
+                    ": expected strided parameters and buffers, which can be restored, but ",
+                    item.key(),
+                    " is ",
+                    item.value().layout());
+        tensors_.emplace_back(item.key(), item.value());
+      }
+    }
+    copy_values();
+    std::vector<c10::Device> devices;
+    for (const auto& saved : tensors_) devices.push_back(saved.tensor.device());
+    rng_.emplace(std::move(devices));
+    root_training_ = model.is_training();
+    for (auto& module : model.modules(/*include_self=*/false)) {
+      modes_.emplace_back(module, module->is_training());
+    }
+    for (const auto& saved : tensors_) saved.set_gradient_aside();
+  }
 
   RestoreGuard(const RestoreGuard&) = delete;
   RestoreGuard& operator=(const RestoreGuard&) = delete;
 
   ~RestoreGuard() {
-    restore_tensors();
-    rng_.restore();
-    // train() recurses; parents stand before their children, so each child has the last word.
-    for (const auto& [module, training] : modes_) {
-      if (module->is_training() != training) module->train(training);
+    if (restored_) return;
+    try {
+      restore();
+    } catch (const c10::Error& error) {
+      warn(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      warn(error.what());
+    } catch (...) {
+      warn("an unknown error");
     }
   }
 
-  /// Weights and buffers alone, for the next trial.
-  void restore_tensors() {
-    const torch::NoGradGuard no_grad;
-    for (const auto& group : saved_) at::_foreach_copy_(group.tensors, group.copies);
+  /// Restores everything, as far as possible, and throws the first error. The destructor does
+  /// nothing after it.
+  void restore() {
+    restored_ = true;
+    EveryStep attempt;
+    attempt([&] { restore_tensors(/*with_gradients=*/true); });
+    attempt([&] { restore_generators(); });
+    // train() recurses; parents stand before their children, so each child has the last word.
+    attempt([&] { set_mode(root_, root_training_); });
+    for (const auto& mode : modes_) attempt([&] { set_mode(*mode.first, mode.second); });
+    attempt.rethrow();
   }
 
-  void restore_rng() { rng_.restore(); }
+  /// Restores parameters and buffers, for the next trial; their gradients become undefined.
+  void restore_tensors() { restore_tensors(/*with_gradients=*/false); }
+
+  void restore_generators() { rng_->restore(); }
+
+  /// Returns whether a parameter or buffer has changed since it was saved or restored. Does not see
+  /// writes through `elements_of()` or a raw pointer.
+  bool touched() const {
+    return std::any_of(tensors_.begin(), tensors_.end(), [](const SavedTensor& saved) {
+      return saved.touched();
+    });
+  }
 
  private:
-  RestoreGuard(torch::nn::Module& model,
-               const std::vector<torch::Tensor>& parameters,
-               const std::vector<torch::Tensor>& weights,
-               std::vector<torch::Tensor> saved)
-      : rng_(devices_of(parameters, saved)) {
-    const torch::NoGradGuard no_grad;
-    saved.insert(saved.begin(), weights.begin(), weights.end());
-    saved_ = flat_copies(saved);
-    for (const auto& group : saved_) at::_foreach_copy_(group.copies, group.tensors);
-    modes_.emplace_back(&model, model.is_training());
-    for (const auto& module : model.modules(/*include_self=*/false)) {
-      modes_.emplace_back(module.get(), module->is_training());
+  void copy_values() {
+    const c10::InferenceMode inference;  // writes to tensors of either mode
+    std::vector<torch::Tensor> elements;
+    for (const auto& saved : tensors_) elements.push_back(saved.elements);
+    copies_ = flat_copies(elements);
+    for (const auto& group : copies_) at::_foreach_copy_(group.copies, group.tensors);
+  }
+
+  void restore_tensors(bool with_gradients) {
+    const c10::InferenceMode inference;  // writes to tensors of either mode
+    EveryStep attempt;
+    for (const auto& saved : tensors_) attempt([&] { saved.restore_memory(); });
+    for (const auto& group : copies_) attempt([&] { copy_back(group); });
+    for (const auto& saved : tensors_) attempt([&] { saved.restore_autograd(with_gradients); });
+    attempt.rethrow();
+  }
+
+  static void copy_back(const FlatCopies& group) {
+    std::vector<torch::Tensor> tensors, copies;
+    for (size_t i = 0; i < group.tensors.size(); ++i) {
+      if (!has_memory(group.tensors[i])) continue;  // restore_memory() threw
+      tensors.push_back(group.tensors[i]);
+      copies.push_back(group.copies[i]);
+    }
+    if (!tensors.empty()) at::_foreach_copy_(tensors, copies);
+  }
+
+  static void set_mode(torch::nn::Module& module, bool training) {
+    if (module.is_training() != training) module.train(training);
+  }
+
+  void warn(const char* error) const noexcept {
+    try {
+      TORCH_WARN(caller_, ": part of the model could not be restored: ", error);
+    } catch (...) {  // a warning handler may throw, a destructor must not
     }
   }
 
-  RngState rng_;
-  std::vector<FlatCopies> saved_;
-  std::vector<std::pair<torch::nn::Module*, bool>> modes_;
+  std::string caller_;
+  torch::nn::Module& root_;
+  bool root_training_ = false;
+  std::vector<SavedTensor> tensors_;
+  std::vector<FlatCopies> copies_;
+  std::optional<RngState> rng_;
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
+  bool restored_ = false;
 };
 
 }  // namespace evenkeel::detail
