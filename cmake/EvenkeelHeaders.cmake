@@ -12,10 +12,12 @@ set(EVENKEEL_HEADERS
     include/evenkeel/anatomy/sublayer.hpp
     include/evenkeel/anatomy/sublayer_builder.hpp
     include/evenkeel/anatomy/torch_nn.hpp
+    include/evenkeel/core/arg.hpp
     include/evenkeel/core/depth_factors.hpp
     include/evenkeel/core/draw.hpp
     include/evenkeel/core/enums.hpp
     include/evenkeel/core/error.hpp
+    include/evenkeel/core/nearest.hpp
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
@@ -63,6 +65,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp
     include/evenkeel/kernels/residual_terms.hpp
+    include/evenkeel/nn/any_branch.hpp
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/attention_options.hpp
@@ -71,26 +74,42 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/detail/check_options.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
     include/evenkeel/nn/detail/stack.hpp
+    include/evenkeel/nn/detail/token_inputs.hpp
     include/evenkeel/nn/encoder.hpp
     include/evenkeel/nn/feed_forward.hpp
+    include/evenkeel/nn/inside_norm.hpp
     include/evenkeel/nn/key_value_cache.hpp
+    include/evenkeel/nn/language_model.hpp
+    include/evenkeel/nn/layer.hpp
+    include/evenkeel/nn/layer_options.hpp
     include/evenkeel/nn/positions.hpp
     include/evenkeel/nn/stack_options.hpp
+    include/evenkeel/nn/sublayer.hpp
     include/evenkeel/nn/transformer.hpp
+    include/evenkeel/nn/transformer_options.hpp
     include/evenkeel/residual/admin.hpp
     include/evenkeel/residual/admin_residual.hpp
+    include/evenkeel/residual/any_norm.hpp
+    include/evenkeel/residual/detail/answers.hpp
     include/evenkeel/residual/detail/gains.hpp
     include/evenkeel/residual/detail/join.hpp
-    include/evenkeel/residual/detail/make_norm.hpp
+    include/evenkeel/residual/dyt.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
+    include/evenkeel/residual/norm_type.hpp
+    include/evenkeel/residual/norms.hpp
     include/evenkeel/residual/observer.hpp
     include/evenkeel/residual/post_norm.hpp
     include/evenkeel/residual/pre_norm.hpp
     include/evenkeel/residual/register_omega.hpp
+    include/evenkeel/residual/registry.hpp
     include/evenkeel/residual/residual.hpp
+    include/evenkeel/residual/residual_options.hpp
     include/evenkeel/residual/residual_stream.hpp
+    include/evenkeel/residual/rms_norm.hpp
+    include/evenkeel/residual/scale_norm.hpp
     include/evenkeel/residual/scheme.hpp
+    include/evenkeel/residual/scheme_holder.hpp
     include/evenkeel/residual/tfixup.hpp
     include/evenkeel/train/decay_groups.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp

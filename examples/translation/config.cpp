@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include <evenkeel/residual/registry.hpp>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <type_traits>
@@ -54,6 +55,15 @@ void expect(bool ok, std::string_view setting, std::string_view expected, const 
 
 }  // namespace
 
+const Scheme& scheme_of_option(const std::string& option, const std::string& name) {
+  try {
+    return find_scheme(name);
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();  // "find_scheme: expected ..."
+    throw ConfigError("--" + option + text.substr(text.find(':')));
+  }
+}
+
 json to_json(const Config& config) {
   json result = json::object();
   for_each_setting(config, [&](const char* name, const auto& field, const char*, bool) {
@@ -89,14 +99,9 @@ Config from_json(const json& settings, Config base) {
 }
 
 Config resolved(Config c) {
-  constexpr std::array schemes{"post", "pre", "admin", "admin-o1", "tfixup"};
-  expect(std::find(schemes.begin(), schemes.end(), c.scheme) != schemes.end(),
-         "scheme",
-         "post, pre, admin, admin-o1 or tfixup",
-         c.scheme);
-  const bool tfixup = c.scheme == "tfixup";
-  if (!c.lr) c.lr = tfixup ? 5e-4 : 1e-3;
-  if (!c.warmup) c.warmup = tfixup ? 0 : 4000;
+  const bool warmup = scheme_of_option("scheme", c.scheme).warmup;
+  if (!c.lr) c.lr = warmup ? 1e-3 : 5e-4;
+  if (!c.warmup) c.warmup = warmup ? 4000 : 0;
 
   const auto at_least = [](int64_t least, const char* name, int64_t value) {
     expect(value >= least, name, fmt::format("at least {}", least), value);

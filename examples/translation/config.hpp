@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/residual/scheme.hpp>
+
 #include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
@@ -28,7 +30,7 @@ struct Config {
   int64_t vocab_size = 8000;              ///< Pieces of a vocabulary that is trained.
   int64_t vocab_sentences = 100'000;      ///< Sentences that it is trained on at most; 0 for all.
 
-  std::string scheme = "admin";     ///< post, pre, admin, admin-o1 or tfixup.
+  std::string scheme = "admin";     ///< One of `schemes()`.
   int64_t encoder_layers = 6;       ///< Layers of the encoder.
   int64_t decoder_layers = 6;       ///< Layers of the decoder.
   int64_t embed_dim = 512;          ///< Width of the residual stream.
@@ -77,7 +79,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", false);
   visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
   visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
-  visit("scheme", c.scheme, "post, pre, admin, admin-o1 or tfixup", false);
+  visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
@@ -116,6 +118,9 @@ nlohmann::json to_json(const Config& config);
 
 /// `base` with the settings that `json` has. Throws ConfigError for a name or type that is wrong.
 Config from_json(const nlohmann::json& json, Config base = {});
+
+/// The scheme of that name. Throws ConfigError, in the name of the option, if there is none.
+const Scheme& scheme_of_option(const std::string& option, const std::string& name);
 
 /// `config` with what it leaves to the scheme filled in. Throws ConfigError for values that cannot
 /// be used, before anything is read or written.

@@ -76,7 +76,7 @@ bool advance(Search& search,
   return true;
 }
 
-void translate_batch(TranslationModel& model,
+void translate_batch(nn::TransformerImpl& model,
                      const std::vector<std::vector<int64_t>>& sources,
                      const std::vector<int64_t>& sentences,
                      torch::Device device,
@@ -181,15 +181,15 @@ void translate_batch(TranslationModel& model,
 
 }  // namespace
 
-std::vector<std::vector<int64_t>> translate(TranslationModel& model,
+std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const std::vector<std::vector<int64_t>>& sources,
                                             torch::Device device,
                                             bool bfloat16,
                                             const DecodeOptions& options) {
   const torch::NoGradGuard no_grad;
   const Autocast autocast(device, bfloat16);
-  const bool training = model.module().is_training();
-  model.module().eval();
+  const bool training = model.is_training();
+  model.eval();
 
   std::vector<int64_t> order;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -212,11 +212,11 @@ std::vector<std::vector<int64_t>> translate(TranslationModel& model,
     translate_batch(model, sources, sentences, device, options, results);
     begin = end;
   }
-  model.module().train(training);
+  model.train(training);
   return results;
 }
 
-std::vector<std::string> translate(TranslationModel& model,
+std::vector<std::string> translate(nn::TransformerImpl& model,
                                    const Vocabulary& vocabulary,
                                    const std::vector<std::string>& sources,
                                    torch::Device device,

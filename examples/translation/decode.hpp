@@ -28,14 +28,14 @@ struct DecodeOptions {
 
 /// The best translation of every source, in pieces without bos and eos. Keys and values of what was
 /// written so far are cached; sentences that are done leave the batch.
-std::vector<std::vector<int64_t>> translate(TranslationModel& model,
+std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const std::vector<std::vector<int64_t>>& sources,
                                             torch::Device device,
                                             bool bfloat16,
                                             const DecodeOptions& options);
 
 /// The same from text to text. A line without pieces stays an empty line.
-std::vector<std::string> translate(TranslationModel& model,
+std::vector<std::string> translate(nn::TransformerImpl& model,
                                    const Vocabulary& vocabulary,
                                    const std::vector<std::string>& sources,
                                    torch::Device device,

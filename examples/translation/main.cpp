@@ -10,6 +10,7 @@
 #include "vocabulary.hpp"
 
 #include <evenkeel/core/version.hpp>
+#include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
@@ -181,7 +182,7 @@ struct MeasureCommand {
   explicit MeasureCommand(CLI::App& app)
       : command(app.add_subcommand(
             "output-change", "measure the output change of fresh encoders against their depth")) {
-    command->add_option("--schemes", options.schemes, "which")->delimiter(',');
+    command->add_option("--schemes", options.schemes, "which; default: all")->delimiter(',');
     command->add_option("--depths", options.depths, "encoder layers")->delimiter(',');
     command->add_option("--embed-dim", options.embed_dim, "width")->capture_default_str();
     command->add_option("--num-heads", options.num_heads, "heads")->capture_default_str();
@@ -212,6 +213,30 @@ struct MeasureCommand {
   std::string output;
 };
 
+struct SchemesCommand {
+  explicit SchemesCommand(CLI::App& app)
+      : command(app.add_subcommand("schemes", "list the schemes that --scheme takes")) {
+    command->add_flag("--json", json, "as JSON, an object each");
+  }
+
+  void run() const {
+    for (const auto& scheme : schemes()) {
+      if (json) {
+        std::cout << nlohmann::json{{"name", scheme.name},
+                                    {"title", scheme.title},
+                                    {"summary", scheme.summary}}
+                         .dump()
+                  << '\n';
+      } else {
+        fmt::print("{:12}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
+      }
+    }
+  }
+
+  CLI::App* command;
+  bool json = false;
+};
+
 int run(int argc, char** argv) {
   CLI::App app("Trains deep Transformers to translate, with Admin, T-Fixup and kin.",
                "evenkeel-translate");
@@ -222,6 +247,7 @@ int run(int argc, char** argv) {
   ScoreCommand score_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
+  SchemesCommand schemes_command(app);
   CLI11_PARSE(app, argc, argv);
 
   if (*train_command.command) {
@@ -232,6 +258,7 @@ int run(int argc, char** argv) {
   if (*score_command.command) score_command.run();
   if (*vocabulary_command.command) vocabulary_command.run();
   if (*measure_command.command) measure_command.run();
+  if (*schemes_command.command) schemes_command.run();
   return 0;
 }
 

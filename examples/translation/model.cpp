@@ -3,60 +3,28 @@
 
 #include "vocabulary.hpp"
 
-#include <evenkeel/residual/admin.hpp>
-#include <evenkeel/residual/post_norm.hpp>
-#include <evenkeel/residual/pre_norm.hpp>
-#include <evenkeel/residual/tfixup.hpp>
+#include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/cuda.h>
 
-#include <utility>
-
 namespace evenkeel::translation {
 
-namespace {
-
-template <typename Scheme>
-class ModelOf final : public TranslationModel {
- public:
-  explicit ModelOf(const nn::TransformerOptions& options) : model_(options) {}
-
-  nn::Memory encode(const torch::Tensor& src) override { return model_->encode(src); }
-  torch::Tensor decode(const torch::Tensor& tgt,
-                       const nn::Memory& memory,
-                       nn::DecoderCache* cache) override {
-    return model_->decode(tgt, memory, cache);
-  }
-  torch::Tensor project(const torch::Tensor& hidden) override { return model_->project(hidden); }
-  torch::nn::Module& module() override { return *model_; }
-
- private:
-  nn::Transformer<Scheme> model_;
-};
-
-}  // namespace
-
-std::unique_ptr<TranslationModel> make_model(const Config& config, int64_t vocab_size) {
-  const auto options = nn::TransformerOptions()
-                           .encoder_layers(config.encoder_layers)
-                           .decoder_layers(config.decoder_layers)
-                           .embed_dim(config.embed_dim)
-                           .num_heads(config.num_heads)
-                           .dim_feedforward(config.dim_feedforward)
-                           .dropout(config.dropout)
-                           .attention_dropout(config.attention_dropout)
-                           .activation_dropout(config.activation_dropout)
-                           .pad_id(kPad)
-                           .vocab_size(vocab_size);
-  if (config.scheme == "post") return std::make_unique<ModelOf<PostNorm>>(options);
-  if (config.scheme == "pre") return std::make_unique<ModelOf<PreNorm>>(options);
-  if (config.scheme == "admin") return std::make_unique<ModelOf<Admin>>(options);
-  if (config.scheme == "admin-o1") return std::make_unique<ModelOf<AdminO1>>(options);
-  if (config.scheme == "tfixup") return std::make_unique<ModelOf<TFixup>>(options);
-  throw ConfigError(fmt::format("--scheme: there is none called {}", config.scheme));
+nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
+  return {find_scheme(config.scheme),
+          nn::TransformerOptions()
+              .encoder_layers(config.encoder_layers)
+              .decoder_layers(config.decoder_layers)
+              .embed_dim(config.embed_dim)
+              .num_heads(config.num_heads)
+              .dim_feedforward(config.dim_feedforward)
+              .dropout(config.dropout)
+              .attention_dropout(config.attention_dropout)
+              .activation_dropout(config.activation_dropout)
+              .pad_id(kPad)
+              .vocab_size(vocab_size)};
 }
 
 torch::Device device_of(const Config& config) {

@@ -3,34 +3,17 @@
 
 #include "config.hpp"
 
-#include <evenkeel/nn/attention_mask.hpp>
-#include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/transformer.hpp>
 
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace evenkeel::translation {
 
-/// A Transformer whose scheme was chosen at run time; see evenkeel::nn::Transformer for shapes.
-class TranslationModel {
- public:
-  virtual ~TranslationModel() = default;
-
-  virtual nn::Memory encode(const torch::Tensor& src) = 0;
-  virtual torch::Tensor decode(const torch::Tensor& tgt,
-                               const nn::Memory& memory,
-                               nn::DecoderCache* cache) = 0;
-  virtual torch::Tensor project(const torch::Tensor& hidden) = 0;
-  virtual torch::nn::Module& module() = 0;
-};
-
 /// A fresh model as the config has it, drawn from LibTorch's generator.
-std::unique_ptr<TranslationModel> make_model(const Config& config, int64_t vocab_size);
+nn::Transformer<> make_model(const Config& config, int64_t vocab_size);
 
 /// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
 /// that is unknown or missing.

@@ -20,12 +20,12 @@ constexpr const char* kModel = "model.";
 constexpr const char* kVocabulary = "vocabulary";
 
 // Parameters and buffers under their names in the checkpoint.
-std::vector<std::pair<std::string, torch::Tensor>> tensors_of(TranslationModel& model) {
+std::vector<std::pair<std::string, torch::Tensor>> tensors_of(nn::TransformerImpl& model) {
   std::vector<std::pair<std::string, torch::Tensor>> tensors;
-  for (const auto& item : model.module().named_parameters()) {
+  for (const auto& item : model.named_parameters()) {
     tensors.emplace_back(kModel + item.key(), item.value());
   }
-  for (const auto& item : model.module().named_buffers()) {
+  for (const auto& item : model.named_buffers()) {
     tensors.emplace_back(kModel + item.key(), item.value());
   }
   return tensors;
@@ -44,7 +44,7 @@ const std::string& text(const Checkpoint& checkpoint, const char* name, const st
 void store_model(Checkpoint& checkpoint,
                  const Config& config,
                  const Vocabulary& vocabulary,
-                 TranslationModel& model,
+                 nn::TransformerImpl& model,
                  int64_t step) {
   for (const auto& [name, tensor] : tensors_of(model)) checkpoint.tensors[name] = tensor;
   const auto& bytes = vocabulary.serialized();
@@ -55,7 +55,7 @@ void store_model(Checkpoint& checkpoint,
   checkpoint.texts["step"] = std::to_string(step);
 }
 
-void restore_model(const Checkpoint& checkpoint, const std::string& file, TranslationModel& model) {
+void restore_model(const Checkpoint& checkpoint, const std::string& file, nn::TransformerImpl& model) {
   const auto tensors = tensors_of(model);
   for (const auto& [name, tensor] : tensors) {
     const auto found = checkpoint.tensors.find(name);
@@ -102,8 +102,8 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
   restore_model(checkpoint, file, *model);
   const auto target = device_of(config);
   if (target.is_cuda()) prefer_short_attention();
-  model->module().to(target);
-  model->module().eval();
+  model->to(target);
+  model->eval();
   return {std::move(config),
           std::move(vocabulary),
           std::move(model),

@@ -32,7 +32,7 @@ struct RunFolder {
 struct TrainedModel {
   Config config;
   Vocabulary vocabulary;
-  std::unique_ptr<TranslationModel> model;
+  nn::Transformer<> model;
   int64_t step;
 };
 
@@ -40,12 +40,12 @@ struct TrainedModel {
 void store_model(Checkpoint& checkpoint,
                  const Config& config,
                  const Vocabulary& vocabulary,
-                 TranslationModel& model,
+                 nn::TransformerImpl& model,
                  int64_t step);
 
 /// Copies parameters and buffers into `model`. Throws CheckpointError, and changes nothing, if one
 /// is missing or of another shape.
-void restore_model(const Checkpoint& checkpoint, const std::string& file, TranslationModel& model);
+void restore_model(const Checkpoint& checkpoint, const std::string& file, nn::TransformerImpl& model);
 
 /// The config in a checkpoint.
 Config stored_config(const Checkpoint& checkpoint, const std::string& file);

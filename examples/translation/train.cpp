@@ -179,7 +179,7 @@ class Trainer {
   Corpus train_;
   Corpus valid_;
   std::optional<Vocabulary> vocabulary_;
-  std::unique_ptr<TranslationModel> model_;
+  nn::Transformer<> model_;
   std::optional<train::FusedAdam> optimizer_;
   std::optional<BatchSchedule> schedule_;
   std::optional<Log> log_;
@@ -234,8 +234,8 @@ Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
 
   torch::manual_seed(static_cast<uint64_t>(config_.seed));
   model_ = make_model(config_, vocabulary_->size());
-  model_->module().to(device_);
-  optimizer_.emplace(model_->module().parameters(),
+  model_->to(device_);
+  optimizer_.emplace(model_->parameters(),
                      train::FusedAdamOptions()
                          .beta1(config_.beta1)
                          .beta2(config_.beta2)
@@ -251,9 +251,9 @@ Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
   log_.emplace(folder_.log, checkpoint ? std::optional(state_.step) : std::nullopt);
 
   int64_t parameters = 0;
-  for (const auto& parameter : model_->module().parameters()) parameters += parameter.numel();
+  for (const auto& parameter : model_->parameters()) parameters += parameter.numel();
   progress_.line(fmt::format("{}: {}+{} layers, {:.1f} M parameters, {} pieces, on {}{}",
-                             config_.scheme,
+                             model_->scheme().title,
                              config_.encoder_layers,
                              config_.decoder_layers,
                              static_cast<double>(parameters) / 1e6,
@@ -412,7 +412,7 @@ double Trainer::validation_loss() {
 void Trainer::validate() {
   validated_step_ = state_.step;
   if (valid_.pairs.empty()) return;
-  model_->module().eval();
+  model_->eval();
   const double loss = validation_loss();
   json entry = {{"event", "valid"},
                 {"step", state_.step},
@@ -444,7 +444,7 @@ void Trainer::validate() {
           fmt::format("    {}\n    = {}\n    > {}", sources[i], references[i], hypotheses[i]));
     }
   }
-  model_->module().train();
+  model_->train();
   entry["seconds"] = seconds();
   log_->write(entry);
   progress_.line(line);
@@ -461,7 +461,7 @@ void Trainer::save_last() {
   window_loss();
   Checkpoint last;
   store_model(last, config_, *vocabulary_, *model_, state_.step);
-  const auto parameters = model_->module().parameters();
+  const auto parameters = model_->parameters();
   const auto count = parameters.size();
   std::vector<torch::Tensor> updates;
   for (size_t i = 0; i < count; ++i) {
@@ -502,7 +502,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   seconds_before_ = state_.seconds;
   restore_model(checkpoint, folder_.last, *model_);
   const torch::NoGradGuard no_grad;
-  const auto parameters = model_->module().parameters();
+  const auto parameters = model_->parameters();
   const auto count = parameters.size();
   // Once a scalar, the count of all parameters.
   const auto updates = tensor(optimizer_tensor(0)).expand({static_cast<int64_t>(count)});
@@ -522,10 +522,12 @@ void Trainer::diverged_message(double loss) {
   progress_.line(fmt::format("the loss became {} by update {}: training diverged",
                              std::isnan(loss) ? "nan" : "infinite",
                              state_.step));
-  const bool deep_post = config_.scheme == "post";
+  auto last = Position::of(1);
+  const bool grows = model_->scheme().norms(last).sum &&
+                     model_->scheme().shortcut(last).kind == Gain::Kind::kOne;
   progress_.line(fmt::format(
       "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below {:g}{}",
-      deep_post ? "--scheme admin-o1 or tfixup, which suit deep models; or " : "",
+      grows ? "a --scheme for deep models, such as admin-o1 or tfixup; or " : "",
       *config_.lr,
       *config_.warmup,
       config_.clip_norm > 0.0 ? config_.clip_norm : 1.0,
@@ -536,7 +538,7 @@ void Trainer::diverged_message(double loss) {
 Ending Trainer::run() {
   const StopSignal signal;
   began_ = Clock::now();
-  model_->module().train();
+  model_->train();
   auto ending = Ending::kFinished;
   while (true) {
     if (config_.max_steps > 0 && state_.step >= config_.max_steps) break;

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -22,7 +23,6 @@ from pathlib import Path
 
 import debian_descriptions
 
-SCHEMES = ("post", "pre", "admin", "admin-o1", "tfixup")
 ROOT = Path(__file__).resolve().parents[2]
 ROW_SECONDS = 15
 PAGE_SECONDS = 20
@@ -32,11 +32,9 @@ CPU = {
     "max_words": 10,
     "model": {"embed-dim": 64, "dim-feedforward": 128, "num-heads": 4, "vocab-size": 2000},
     "training": {"batch-tokens": 500, "dropout": 0, "threads": 1},
-    "scheme": {
-        "post": {"lr": 0.003, "warmup": 200, "clip-norm": 0},
-        "pre": {"lr": 0.003, "warmup": 200, "clip-norm": 0},
+    "scheme": {"lr": 0.003, "warmup": 200, "clip-norm": 0},
+    "but": {
         "admin": {"lr": 0.002, "warmup": 200, "clip-norm": 0},
-        "admin-o1": {"lr": 0.003, "warmup": 200, "clip-norm": 0},
         "tfixup": {"lr": 0.002, "warmup": 0, "decay-period": 200},
     },
     "valid_every": 100,
@@ -47,13 +45,8 @@ GPU = {
     "max_words": 60,
     "model": {"embed-dim": 512, "dim-feedforward": 1024, "num-heads": 4, "vocab-size": 8000},
     "training": {"batch-tokens": 4096, "dropout": 0.1, "dtype": "bfloat16", "threads": 2},
-    "scheme": {
-        "post": {"lr": 0.001, "warmup": 400},
-        "pre": {"lr": 0.001, "warmup": 400},
-        "admin": {"lr": 0.001, "warmup": 400},
-        "admin-o1": {"lr": 0.001, "warmup": 400},
-        "tfixup": {"lr": 0.0005, "warmup": 0, "decay-period": 1000},
-    },
+    "scheme": {"lr": 0.001, "warmup": 400},
+    "but": {"tfixup": {"lr": 0.0005, "warmup": 0, "decay-period": 1000}},
     "valid_every": 500,
     "valid_sentences": 500,
     "reserve": 60,
@@ -63,6 +56,12 @@ TEST_SENTENCES = 500
 VOCAB_SENTENCES = 20000  # enough for so small a vocabulary, in a few seconds
 OVERRUN_SECONDS = 90  # a trainer that goes on for longer than this hangs
 FEWEST_SECONDS = 20  # of training, however little of the budget is left
+
+
+def has_scheme(name):
+    """Whether the library has a scheme of that name, before there is a program to ask."""
+    headers = (ROOT / "include" / "evenkeel" / "residual").glob("*.hpp")
+    return bool(re.fullmatch("[a-z0-9-]+", name)) and any(f'"{name}"' in header.read_text() for header in headers)
 
 
 def parse(arguments):
@@ -77,7 +76,9 @@ def parse(arguments):
     parser.add_argument("--target", type=Path, metavar="FILE", help="its translation, line by line (may be .gz)")
     parser.add_argument("--minutes", type=float, default=9.5, help="time for everything (default: 9.5)")
     parser.add_argument(
-        "--schemes", default="post,admin-o1,tfixup", help=f"of {','.join(SCHEMES)} (default: post,admin-o1,tfixup)"
+        "--schemes",
+        default="post,admin-o1,tfixup",
+        help="by the names that `evenkeel-translate schemes` lists (default: post,admin-o1,tfixup)",
     )
     parser.add_argument("--layers", type=int, default=18, help="of encoder and decoder each (default: 18)")
     parser.add_argument(
@@ -99,9 +100,9 @@ def parse(arguments):
     options = parser.parse_args(arguments)
 
     options.schemes = list(dict.fromkeys(filter(None, options.schemes.split(","))))
-    unknown = [scheme for scheme in options.schemes if scheme not in SCHEMES]
+    unknown = [scheme for scheme in options.schemes if not has_scheme(scheme)]
     if unknown or not options.schemes:
-        parser.error(f"--schemes: expected some of {','.join(SCHEMES)}, got '{','.join(unknown)}'")
+        parser.error(f"--schemes: expected names of schemes, such as post, admin-o1 or tfixup, got '{','.join(unknown)}'")
     if bool(options.source) != bool(options.target):
         parser.error("--source and --target go together")
     for path in filter(None, (options.source, options.target)):
@@ -260,6 +261,9 @@ class Demo:
         # All at once, so that their curves can be compared as they grow and no core is ever idle; one
         # more for what is measured beside the training.
         self.pool = Pool(len(options.schemes) + 1)
+        listed = subprocess.run([self.program, "schemes", "--json"], capture_output=True, text=True, check=True)
+        for scheme in map(json.loads, listed.stdout.splitlines()):
+            report.TITLES[scheme["name"]] = scheme["title"]
         self.runs = {scheme: report.Run(scheme) for scheme in options.schemes}
         self.failed = False
         self.interrupted = False
@@ -310,7 +314,7 @@ class Demo:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         options, hardware = self.options, self.hardware
-        run.settings = hardware["scheme"][run.scheme]
+        run.settings = hardware["but"].get(run.scheme, hardware["scheme"])
         command = [
             self.program, "train",
             "--source", self.part("train", 0), "--target", self.part("train", 1),
@@ -364,7 +368,7 @@ class Demo:
             print(f"error: scoring {run.name} failed: {(score.stderr or score.stdout).strip()[-500:]}")
 
     def output_change_job(self):
-        schemes = [scheme for scheme in SCHEMES if scheme in self.runs or scheme in ("post", "admin")]
+        schemes = [scheme for scheme in self.report.TITLES if scheme in self.runs or scheme in ("post", "admin")]
         self.change = self.output / "output-change.jsonl"
         self.change.unlink(missing_ok=True)
         command = [self.program, "output-change", "--schemes", ",".join(schemes),

@@ -18,13 +18,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator  # noqa: E4
 
 REFRESH_SECONDS = 20
 
-SCHEME_NAMES = {
-    "post": "Post-LN",
-    "pre": "Pre-LN",
-    "admin": "Admin O(log n)",
-    "admin-o1": "Admin O(1)",
-    "tfixup": "T-Fixup",
-}
+# What schemes are called, by name and in the library's order: `evenkeel-translate schemes --json` says.
+TITLES = {}
 
 # Charts are drawn with stand-in colours, which the page's style sheet then resolves for light and
 # dark: see _themed().
@@ -32,13 +27,14 @@ STAND_INS = {
     "#010101": "--ink",
     "#010102": "--muted",
     "#010103": "--line",
-    "#0a0001": "--post",
-    "#0a0002": "--pre",
-    "#0a0003": "--admin",
-    "#0a0004": "--admin-o1",
-    "#0a0005": "--tfixup",
+    **{f"#0a000{i}": f"--scheme-{i}" for i in range(8)},
 }
 COLOURS = {variable[2:]: stand_in for stand_in, variable in STAND_INS.items()}
+
+
+def colour_name(scheme):
+    """Which colour of the page a scheme has; the same in every chart."""
+    return f"scheme-{list(TITLES).index(scheme) % 8}" if scheme in TITLES else "ink"
 
 
 # ---------------------------------------------------------------- what was measured
@@ -83,7 +79,11 @@ class Run:
 
     @property
     def name(self):
-        return SCHEME_NAMES.get(self.scheme, self.scheme)
+        return TITLES.get(self.scheme, self.scheme)
+
+    @property
+    def colour(self):
+        return colour_name(self.scheme)
 
     def read_log(self, path):
         events = read_events(path)
@@ -202,7 +202,7 @@ def reading(state):
         sentences.append(f"{listed(run.name for run in diverged)} diverged: the loss is no number any more.")
     if not sentences:
         sentences.append("Training has begun; the first translations are scored in a minute or so.")
-    ratios = [(name, growth(state.output_change, scheme)) for scheme, name in SCHEME_NAMES.items()]
+    ratios = [(name, growth(state.output_change, scheme)) for scheme, name in TITLES.items()]
     ratios = [(name, found) for name, found in ratios if found]
     if ratios:
         first, last, _ = ratios[0][1]
@@ -371,7 +371,7 @@ def curves(runs, title, prefix, events_of, key, from_zero):
         for run, points in lines:
             x, y = zip(*points)
             marker = {"marker": "o", "markersize": 3.5} if len(points) <= 24 else {}
-            axes.plot(x, y, color=COLOURS.get(run.scheme, COLOURS["ink"]), clip_on=not from_zero, **marker)
+            axes.plot(x, y, color=COLOURS[run.colour], clip_on=not from_zero, **marker)
         values = [y for _, points in lines for _, y in points]
         low, high = min(values), max(values)
         start = sorted(points[0][1] for _, points in lines)[len(lines) // 2]
@@ -384,7 +384,7 @@ def curves(runs, title, prefix, events_of, key, from_zero):
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 5, 6, 10], integer=True))
         _label_ends(
             axes,
-            [(points[-1][1], run.name, COLOURS.get(run.scheme, COLOURS["ink"])) for run, points in lines],
+            [(points[-1][1], run.name, COLOURS[run.colour]) for run, points in lines],
         )
         return _themed(figure, prefix)
 
@@ -408,9 +408,9 @@ def output_change_chart(records):
             points.sort()
             x, y, error = zip(*points)
             depths.update(x)
-            colour = COLOURS.get(scheme, COLOURS["ink"])
+            colour = COLOURS[colour_name(scheme)]
             axes.errorbar(x, y, yerr=error, color=colour, marker="o", markersize=4, elinewidth=1)
-            ends.append((y[-1], SCHEME_NAMES.get(scheme, scheme), colour))
+            ends.append((y[-1], TITLES.get(scheme, scheme), colour))
         axes.xaxis.set_major_locator(FixedLocator(sorted(depths)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels([f"{depth:g}" for depth in sorted(depths)])

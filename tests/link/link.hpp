@@ -16,10 +16,12 @@ const void* address_of(Function* function) {
 static std::vector<const void*> addresses_of_functions() {
   return {address_of(&omega_init),
           address_of(&parse_output_change_scale),
-          address_of(&tfixup_factor),
+          address_of(&tfixup_draw),
           address_of(&deepnorm_encoder_factors),
-          address_of(&as_buffer),
-          address_of(&as_parameter),
+          address_of(&register_omega_buffer),
+          address_of(&register_omega_parameter),
+          address_of(&schemes),
+          address_of(&find_scheme),
           address_of(&nn::sinusoidal_positions),
           address_of(&train::inverse_sqrt_lr),
           static_cast<const void*>(&kVersion)};

@@ -21,6 +21,11 @@ except ModuleNotFoundError as missing:
     sys.exit(0)
 
 
+report.TITLES.update(
+    {"post": "Post-LN", "pre": "Pre-LN", "admin": "Admin O(logn)", "admin-o1": "Admin O(1)", "tfixup": "T-Fixup"}
+)
+
+
 def train(step, loss, **more):
     return {"event": "train", "step": step, "seconds": step / 10, "loss": loss, "tokens_per_second": 3000, **more}
 
@@ -91,7 +96,7 @@ class PageTest(unittest.TestCase):
 
     def test_names_every_scheme(self):
         page = self.page(stuck(), learning("admin"), learning("admin-o1"), learning("tfixup"), learning("pre"))
-        for name in report.SCHEME_NAMES.values():
+        for name in report.TITLES.values():
             self.assertIn(name, page)
 
     def test_escapes_what_comes_from_texts(self):

@@ -4,10 +4,12 @@
 #include <evenkeel/anatomy/sublayer.hpp>
 #include <evenkeel/core/enums.hpp>
 
+#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -88,6 +90,9 @@ class SublayerBuilder {
   /// A norm, and where it stands if that is known.
   template <typename T>
   SublayerBuilder& norm(const T& module, std::optional<NormSlot> slot = std::nullopt);
+  /// The same for a norm of any type.
+  SublayerBuilder& norm(const std::shared_ptr<torch::nn::Module>& module,
+                        std::optional<NormSlot> slot = std::nullopt);
   /// A gain, a parameter or a buffer of the model, and what it multiplies if that is known.
   SublayerBuilder& gain(const torch::Tensor& tensor, std::optional<GainSlot> slot = std::nullopt);
   /// What no init shall touch.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/error.hpp>
 #include <evenkeel/core/position.hpp>
 
@@ -38,21 +39,22 @@ inline double tfixup_embedding_factor(int64_t num_layers) {
   return std::pow(9.0 * detail::layers("tfixup_embedding_factor", "num_layers", num_layers), -0.25);
 }
 
-/// T-Fixup's factor on a matrix drawn by Xavier's rule, by its role: those above for embedding,
-/// value, attention output and feed-forward, 1 for every other.
-inline double tfixup_factor(Role role, const Position& position) {
+/// How T-Fixup draws a parameter of that role: embedding, value, attention output and feed-forward
+/// with the factors above as their gain, every other as `plain_draw`.
+inline Draw tfixup_draw(Role role, const Position& position) {
   const bool encoder = position.stack == Stack::kEncoder;
   switch (role) {
     case Role::kEmbedding:
-      return tfixup_embedding_factor(encoder ? position.encoder_layers : position.decoder_layers);
+      return Draw::fan_in_normal(
+          tfixup_embedding_factor(encoder ? position.encoder_layers : position.decoder_layers));
     case Role::kValue:
     case Role::kAttentionOutput:
     case Role::kFeedForwardIn:
     case Role::kFeedForwardOut:
-      return encoder ? tfixup_encoder_factor(position.encoder_layers)
-                     : tfixup_decoder_factor(position.decoder_layers);
+      return Draw::xavier_uniform(encoder ? tfixup_encoder_factor(position.encoder_layers)
+                                          : tfixup_decoder_factor(position.decoder_layers));
     default:
-      return 1.0;
+      return plain_draw(role);
   }
 }
 

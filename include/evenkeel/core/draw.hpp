@@ -13,7 +13,7 @@ enum class Distribution {
   kNormal,         ///< N(0, gain^2)
   kUniform,        ///< U(-gain, gain)
   kZero,           ///< 0
-  kPresent,        ///< The present values, times gain.
+  kKeep,           ///< The present values, times gain.
 };
 
 constexpr const char* to_string(Distribution distribution) {
@@ -30,8 +30,8 @@ constexpr const char* to_string(Distribution distribution) {
       return "uniform";
     case Distribution::kZero:
       return "zero";
-    case Distribution::kPresent:
-      return "as it is";
+    case Distribution::kKeep:
+      return "kept";
   }
   return "?";
 }
@@ -40,8 +40,9 @@ constexpr const char* to_string(Distribution distribution) {
 /// own and for a part of a packed one: fans are those of the part, such as the value third of an
 /// in_proj_weight.
 struct Draw {
-  Distribution distribution = Distribution::kPresent;
+  Distribution distribution = Distribution::kKeep;
   double gain = 1.0;
+  bool scales_bias = false;  ///< Of a matrix that stays: its bias is multiplied by gain too.
 
   static constexpr Draw xavier_uniform(double gain = 1.0) {
     return {Distribution::kXavierUniform, gain};
@@ -57,13 +58,13 @@ struct Draw {
   }
   static constexpr Draw uniform(double bound) { return {Distribution::kUniform, bound}; }
   static constexpr Draw zero() { return {Distribution::kZero, 0.0}; }
-  static constexpr Draw present(double factor = 1.0) { return {Distribution::kPresent, factor}; }
+  static constexpr Draw keep(double factor = 1.0) { return {Distribution::kKeep, factor}; }
 
-  /// The same distribution with its gain times `factor`.
-  constexpr Draw times(double factor) const { return {distribution, gain * factor}; }
+  /// The same, and the bias of the matrix is multiplied by its gain too.
+  constexpr Draw with_bias() const { return {distribution, gain, true}; }
 
   friend constexpr bool operator==(const Draw& a, const Draw& b) {
-    return a.distribution == b.distribution && a.gain == b.gain;
+    return a.distribution == b.distribution && a.gain == b.gain && a.scales_bias == b.scales_bias;
   }
   friend constexpr bool operator!=(const Draw& a, const Draw& b) { return !(a == b); }
 };
@@ -89,7 +90,7 @@ constexpr Draw plain_draw(Role role) {
     case Role::kBias:
       return Draw::zero();
     default:
-      return Draw::present();
+      return Draw::keep();
   }
 }
 

@@ -41,25 +41,6 @@ inline OutputChangeScale parse_output_change_scale(std::string_view name) {
   return OutputChangeScale::kOLogN;
 }
 
-/// Where a sub-layer's normalisation stands.
-enum class NormPlacement {
-  kAfterSum,      ///< y = norm(x + f(x)), Post-LN
-  kBeforeBranch,  ///< y = x + f(norm(x)), Pre-LN; the stack ends in a norm of its own
-  kNone,          ///< y = x + f(x)
-};
-
-constexpr const char* to_string(NormPlacement placement) {
-  switch (placement) {
-    case NormPlacement::kAfterSum:
-      return "after the sum";
-    case NormPlacement::kBeforeBranch:
-      return "before the branch";
-    case NormPlacement::kNone:
-      return "none";
-  }
-  return "?";
-}
-
 /// The kinds of norm that the library has, all over the last dimension.
 enum class NormKind {
   kNone,
@@ -127,6 +108,16 @@ enum class Stack { kEncoder, kDecoder };
 
 constexpr const char* to_string(Stack stack) {
   return stack == Stack::kEncoder ? "encoder" : "decoder";
+}
+
+/// Where rows of token ids are padded.
+enum class PaddingSide {
+  kRight,   ///< Behind the tokens; a causal stack then needs no mask for it.
+  kEither,  ///< In front of them or behind; positions count tokens that are no padding.
+};
+
+constexpr const char* to_string(PaddingSide side) {
+  return side == PaddingSide::kRight ? "right" : "either";
 }
 
 /// What a parameter is for.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy.hpp>
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/init/init_report.hpp>
 
 #include <ATen/ATen.h>
@@ -12,62 +13,85 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <functional>
 #include <utility>
 #include <vector>
 
 namespace evenkeel {
 
-/// What an init starts from.
-enum class InitBase {
-  kXavier,  ///< Every matrix, bias and embedding is drawn afresh, as fairseq draws them.
-  kPresent  ///< The weights stay as they are.
-};
-
 namespace detail {
 
-inline bool is_projection(Role role) {
-  return role == Role::kQuery || role == Role::kKey || role == Role::kValue;
+/// Whether a distribution's width depends on the matrix's fans.
+constexpr bool reads_fans(Distribution distribution) {
+  return distribution == Distribution::kXavierUniform ||
+         distribution == Distribution::kXavierNormal || distribution == Distribution::kFanInNormal;
 }
 
-inline bool is_matrix(Role role) {
-  return is_projection(role) || role == Role::kAttentionOutput || role == Role::kFeedForwardIn ||
-         role == Role::kFeedForwardOut;
-}
-
-/// Gain 1 / sqrt(2) of a packed in_proj_weight: Xavier's rule sees a (3d, d) matrix.
-inline constexpr double kPackedGain = 0.70710678118654752440;
-
-/// fairseq's draw: Xavier uniform, query, key and value with gain 1/sqrt(2); biases 0; embeddings
-/// and head N(0, 1/d), rows that are 0, such as a padding token's, left at 0.
-inline void draw(const ParameterRole& parameter) {
-  auto rows = parameter.rows();
-  if (is_matrix(parameter.role)) {
-    const double gain = is_projection(parameter.role) ? kPackedGain : 1.0;
-    const auto fans = static_cast<double>(rows.size(0) + rows.size(1));
-    const double bound = gain * std::sqrt(6.0 / fans);
-    rows.uniform_(-bound, bound);
-  } else if (parameter.role == Role::kEmbedding || parameter.role == Role::kHead) {
-    const auto kept = rows.ne(0).any(/*dim=*/1, /*keepdim=*/true);
-    rows.normal_(0.0, 1.0 / std::sqrt(static_cast<double>(rows.size(1)))).mul_(kept);
-  } else if (parameter.role == Role::kBias) {
-    rows.zero_();
+/// Writes `values`, a matrix or a part of one (fan_out, fan_in), or any tensor where the draw reads
+/// no fans.
+inline void draw(torch::Tensor values, const Draw& draw) {
+  const auto fans = [&] { return static_cast<double>(values.size(0) + values.size(1)); };
+  switch (draw.distribution) {
+    case Distribution::kXavierUniform: {
+      const double bound = draw.gain * std::sqrt(6.0 / fans());
+      values.uniform_(-bound, bound);
+      break;
+    }
+    case Distribution::kXavierNormal:
+      values.normal_(0.0, draw.gain * std::sqrt(2.0 / fans()));
+      break;
+    case Distribution::kFanInNormal:
+      values.normal_(0.0, draw.gain / std::sqrt(static_cast<double>(values.size(1))));
+      break;
+    case Distribution::kNormal:
+      values.normal_(0.0, draw.gain);
+      break;
+    case Distribution::kUniform:
+      values.uniform_(-draw.gain, draw.gain);
+      break;
+    case Distribution::kZero:
+      values.zero_();
+      break;
+    case Distribution::kKeep:
+      if (draw.gain != 1.0) values.mul_(draw.gain);
+      break;
   }
+}
+
+/// The same for an embedding: rows that are 0, such as a padding token's, stay 0 beside others that
+/// are not.
+inline void draw_embedding(torch::Tensor values, const Draw& how) {
+  const auto kept = values.ne(0).any(/*dim=*/1, /*keepdim=*/true);
+  const bool all_zero = !kept.any().item<bool>();
+  draw(values, how);
+  if (!all_zero) values.mul_(kept);
 }
 
 }  // namespace detail
 
-/// Draws the weights of a model if `base` says so, and multiplies each by `factor(role, position)`,
-/// the factor on a matrix at Xavier's gain 1. A value projection at gain 1/sqrt(2), which a packed
-/// one has and every drawn one, gets sqrt(2) more. Norms and gains are left as they are.
-/// Nothing is changed if a parameter is not of floating point or has not two dimensions.
-template <typename Factor>
-InitReport apply_init(const Anatomy& anatomy, InitBase base, Factor&& factor) {
+/// Which draw a parameter begins with.
+using DrawOfParameter = std::function<Draw(const ParameterRole&, const Position&)>;
+/// Which draw a parameter of that role and position begins with; a `Scheme`'s `draw` is one.
+using DrawOf = std::function<Draw(Role, const Position&)>;
+
+/// Writes the weights of a model, each matrix drawn once, as `draw_of` has it, and returns which
+/// draw every parameter had. A matrix that stays as it is keeps its bias; frozen parameters are
+/// written like others; rows of an embedding that are 0, such as a padding token's, stay 0. Nothing
+/// is changed if a parameter is not of floating point, or is no matrix although its draw reads
+/// fans.
+inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw_of) {
   const torch::NoGradGuard no_grad;
   std::vector<InitReportRow> report;
   for (const auto& parameter : anatomy.parameters) {
-    const bool matrix = detail::is_matrix(parameter.role) || parameter.role == Role::kEmbedding ||
-                        parameter.role == Role::kHead;
-    TORCH_CHECK(!matrix || parameter.tensor.dim() == 2,
+    auto how = draw_of(parameter, anatomy.position(parameter));
+    if (parameter.role == Role::kBias && parameter.matrix >= 0) {
+      const auto& matrix = anatomy.parameters[static_cast<size_t>(parameter.matrix)];
+      const auto of_matrix = draw_of(matrix, anatomy.position(matrix));
+      if (of_matrix.distribution == Distribution::kKeep) {
+        how = Draw::keep(of_matrix.scales_bias ? of_matrix.gain : 1.0);
+      }
+    }
+    TORCH_CHECK(!detail::reads_fans(how.distribution) || parameter.tensor.dim() == 2,
                 "init: expected ",
                 parameter.name,
                 " of two dimensions, as a matrix of role ",
@@ -79,23 +103,27 @@ InitReport apply_init(const Anatomy& anatomy, InitBase base, Factor&& factor) {
                 parameter.name,
                 " of floating point, but got ",
                 parameter.tensor.scalar_type());
-    double by = matrix ? factor(parameter.role, anatomy.position(parameter)) : 1.0;
-    if (parameter.role == Role::kValue && (parameter.packed() || base == InitBase::kXavier) &&
-        by != 1.0) {
-      by /= detail::kPackedGain;
-    }
     auto name = parameter.name;
     if (parameter.packed()) {
       name += fmt::format("[{}:{}]", parameter.row_begin, parameter.row_end);
     }
-    report.push_back({std::move(name), parameter.role, parameter.rows().sizes().vec(), by});
+    report.push_back({std::move(name), parameter.role, parameter.rows().sizes().vec(), how});
   }
   for (size_t i = 0; i < report.size(); ++i) {
     const auto& parameter = anatomy.parameters[i];
-    if (base == InitBase::kXavier) detail::draw(parameter);
-    if (report[i].factor != 1.0) parameter.rows().mul_(report[i].factor);
+    const bool embedding = parameter.role == Role::kEmbedding && parameter.tensor.dim() == 2;
+    (embedding ? detail::draw_embedding : detail::draw)(parameter.rows(), report[i].draw);
   }
   return InitReport(std::move(report));
+}
+
+/// The same for a draw that depends on role and position alone, such as a scheme's:
+///
+///     apply_init(anatomy_of<MyBlock>(model), find_scheme("tfixup").draw);
+inline InitReport apply_init(const Anatomy& anatomy, const DrawOf& draw_of) {
+  return apply_init(anatomy, [&](const ParameterRole& parameter, const Position& position) {
+    return draw_of(parameter.role, position);
+  });
 }
 
 }  // namespace evenkeel

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/enums.hpp>
 
 #include <c10/util/ArrayRef.h>
@@ -22,7 +23,7 @@ struct InitReportRow {
   std::string name;  ///< Registered name; a part of a packed matrix as `name[1024:1536]`.
   Role role;
   std::vector<int64_t> shape;
-  double factor;  ///< What the weights, as drawn or as they were, were multiplied by.
+  Draw draw;  ///< What it was drawn from.
 };
 
 /// What an init did, parameter by parameter in the order of registration.
@@ -34,21 +35,25 @@ class InitReport {
   const std::vector<InitReportRow>& rows() const& { return rows_; }
   std::vector<InitReportRow> rows() && { return std::move(rows_); }  // for (row : init(m).rows())
 
-  /// The table: name, role, shape, factor; parameters that were multiplied by 1 are left out.
+  /// The table: name, role, shape, distribution, gain; parameters that stayed as they were are
+  /// left out.
   std::string to_string() const {
+    constexpr auto kLine = "{:{}}  {:16}  {:>14}  {:14}  {:>7}\n";
     size_t width = 9;
     for (const auto& row : rows_) width = std::max(width, row.name.size());
-    std::string table =
-        fmt::format("{:{}}  {:16}  {:>14}  {:>7}\n", "parameter", width, "role", "shape", "factor");
+    auto table = fmt::format(kLine, "parameter", width, "role", "shape", "distribution", "gain");
     for (const auto& row : rows_) {
-      if (row.factor == 1.0) continue;
+      if (row.draw == Draw::keep()) continue;
       fmt::format_to(std::back_inserter(table),
-                     "{:{}}  {:16}  {:>14}  {:7.4f}\n",
+                     kLine,
                      row.name,
                      width,
                      evenkeel::to_string(row.role),
                      c10::str(c10::IntArrayRef(row.shape)),
-                     row.factor);
+                     evenkeel::to_string(row.draw.distribution),
+                     row.draw.distribution == Distribution::kZero
+                         ? std::string()
+                         : fmt::format("{:.4f}", row.draw.gain));
     }
     return table;
   }

@@ -33,8 +33,9 @@ struct TFixupOptions {
 ///     embeddings     (9N)^(-1/4) of the encoder, or shared; (9M)^(-1/4) of the decoder
 ///     query, key, biases, head                                  1
 ///
-/// beside Xavier's rule at gain 1; the table that is returned gives the factor beside the weights
-/// as drawn, which for values holds sqrt(2) more, as in layer6ai-labs/T-Fixup.
+/// as the gain of Xavier's rule, in which query, key and head differ from layer6ai-labs/T-Fixup by
+/// nothing: see `plain_draw`. There the value's factor holds sqrt(2) more, as its values are drawn
+/// with gain 1/sqrt(2).
 /// `Model` tells its roles by an `AnatomyOf<Model>`, or is built of torch::nn's layers, or holds
 /// blocks of the types `Blocks...`.
 /// Paper: Huang et al., ICML 2020, "Improving Transformer Optimization Through Better
@@ -68,12 +69,21 @@ class TFixupInit {
                 anatomy.encoder_layers,
                 " and ",
                 anatomy.decoder_layers);
-    return apply_init(anatomy,
-                      options.redraw() ? InitBase::kXavier : InitBase::kPresent,
-                      tfixup_factor);
+    if (options.redraw()) return apply_init(anatomy, tfixup_draw);
+    return apply_init(anatomy, scaled_kept);
   }
 
   TFixupOptions options;  ///< The options with which this init was constructed.
+
+ private:
+  // A packed value has gain 1/sqrt(2) already: Xavier's rule saw a (3d, d) matrix.
+  static Draw scaled_kept(const ParameterRole& parameter, const Position& position) {
+    const auto plain = plain_draw(parameter.role);
+    const auto drawn = tfixup_draw(parameter.role, position);
+    if (drawn == plain) return Draw::keep();
+    const double drawn_with = parameter.packed() ? plain.gain : 1.0;
+    return Draw::keep(drawn.gain / drawn_with);
+  }
 };
 
 }  // namespace evenkeel

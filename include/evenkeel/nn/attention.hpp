@@ -7,6 +7,7 @@
 #include <evenkeel/nn/attention_options.hpp>
 #include <evenkeel/nn/detail/scaled_dot_product.hpp>
 #include <evenkeel/nn/key_value_cache.hpp>
+#include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/observer.hpp>
 
 #include <ATen/ATen.h>
@@ -106,9 +107,11 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
     return detail::scaled_dot_product(q, k, v, mask, this->is_training() ? options.dropout() : 0.0);
   }
 
-  /// Third step: the heads of y (B, num_heads, T, head_dim) side by side, projected by `out_proj`.
+  /// Third step: the heads of y (B, num_heads, T, head_dim) side by side, normalised if there is an
+  /// inside norm, and projected by `out_proj`.
   virtual torch::Tensor output(const torch::Tensor& y) {
-    return out_proj(y.transpose(1, 2).reshape({y.size(0), y.size(2), options.embed_dim()}));
+    const auto joined = y.transpose(1, 2).reshape({y.size(0), y.size(2), options.embed_dim()});
+    return out_proj(options.inside_norm().apply(inside_norm, joined));
   }
 
   /// Pretty prints the module, e.g. `evenkeel::nn::MultiHeadAttention(embed_dim=512, ...)`.
@@ -120,6 +123,7 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   torch::nn::Linear q_proj{nullptr};    ///< Instead of the packed ones: embed_dim to embed_dim.
   torch::nn::Linear k_proj{nullptr};    ///< embed_dim to kv_dim
   torch::nn::Linear v_proj{nullptr};    ///< embed_dim to kv_dim
+  AnyNorm inside_norm;                  ///< Of what out_proj reads; empty where there is none.
   torch::nn::Linear out_proj{nullptr};  ///< The output projection.
 
  protected:
@@ -163,10 +167,10 @@ TORCH_MODULE(MultiHeadAttention);
 
 namespace detail {
 
-/// The roles of an attention's parameters, as one sub-layer; for any `AttentionImplBase` that adds
-/// none of its own.
+/// Tells the roles of an attention's parameters; for any `AttentionImplBase` that adds none of its
+/// own.
 template <typename Derived>
-void describe_attention(AttentionImplBase<Derived>& attention, AnatomyBuilder& anatomy);
+void tell_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer);
 
 }  // namespace detail
 
@@ -177,6 +181,10 @@ void describe_attention(AttentionImplBase<Derived>& attention, AnatomyBuilder& a
 template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::MultiHeadAttention> {
   static void describe(nn::MultiHeadAttentionImpl& attention, AnatomyBuilder& anatomy) {
-    nn::detail::describe_attention(attention, anatomy);
+    auto sublayer = anatomy.sublayer("attention");
+    tell(attention, sublayer);
+  }
+  static void tell(nn::MultiHeadAttentionImpl& attention, SublayerBuilder& sublayer) {
+    nn::detail::tell_attention(attention, sublayer);
   }
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/nn/detail/check_options.hpp>
+#include <evenkeel/nn/inside_norm.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
@@ -28,6 +29,8 @@ struct MultiHeadAttentionOptions {
   TORCH_ARG(bool, packed) = true;
   /// Biases of all projections. Default: true
   TORCH_ARG(bool, bias) = true;
+  /// A norm of what the output projection reads, as in Sub-LN. Default: none
+  TORCH_ARG(InsideNorm, inside_norm);
   /// Probability with which an attention weight is dropped while training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 

@@ -5,6 +5,8 @@
 #include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/enums.hpp>
 #include <evenkeel/nn/detail/check_options.hpp>
+#include <evenkeel/nn/inside_norm.hpp>
+#include <evenkeel/residual/any_norm.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
@@ -35,6 +37,8 @@ struct FeedForwardOptions {
   TORCH_ARG(Activation, activation) = Activation::kReLU;
   /// Biases of all matrices. Default: true
   TORCH_ARG(bool, bias) = true;
+  /// A norm of what the last matrix reads, as in Sub-LN. Default: none
+  TORCH_ARG(InsideNorm, inside_norm);
   /// Probability with which an inner activation is dropped while training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 };
@@ -67,6 +71,8 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
     if (options.activation() == Activation::kSwiGLU) {
       gate = register_module("gate", linear(options.embed_dim(), options.dim_feedforward()));
     }
+    inside_norm = options.inside_norm().make(options.dim_feedforward());
+    if (!inside_norm.is_empty()) register_module("inside_norm", inside_norm.ptr());
     fc2 = register_module("fc2", linear(options.dim_feedforward(), options.embed_dim()));
     reset_parameters();
   }
@@ -82,10 +88,11 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
     reset_linear(fc1, Role::kFeedForwardIn);
     reset_linear(gate, Role::kFeedForwardIn);
     reset_linear(fc2, Role::kFeedForwardOut);
+    if (!inside_norm.is_empty()) inside_norm.reset_parameters();
   }
 
   torch::Tensor forward(const torch::Tensor& x) {
-    auto inner = activate(x);
+    auto inner = options.inside_norm().apply(inside_norm, activate(x));
     if (options.dropout() > 0.0) inner = torch::dropout(inner, options.dropout(), is_training());
     return fc2(inner);
   }
@@ -102,6 +109,7 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
   FeedForwardOptions options;       ///< The options with which this module was constructed.
   torch::nn::Linear fc1{nullptr};   ///< embed_dim to dim_feedforward
   torch::nn::Linear gate{nullptr};  ///< SwiGLU's, embed_dim to dim_feedforward; empty elsewhere
+  AnyNorm inside_norm;              ///< Of what fc2 reads; empty where there is none.
   torch::nn::Linear fc2{nullptr};   ///< dim_feedforward to embed_dim
 
  private:
@@ -127,8 +135,14 @@ template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::FeedForward> {
   static void describe(nn::FeedForwardImpl& feed_forward, AnatomyBuilder& anatomy) {
     auto sublayer = anatomy.sublayer("feed_forward");
+    tell(feed_forward, sublayer);
+  }
+  static void tell(nn::FeedForwardImpl& feed_forward, SublayerBuilder& sublayer) {
     sublayer.input(feed_forward.fc1);
-    if (!feed_forward.gate.is_empty()) sublayer.input(feed_forward.gate);
+    if (!feed_forward.gate.is_empty()) sublayer.gate(feed_forward.gate);
     sublayer.output(feed_forward.fc2);
+    if (!feed_forward.inside_norm.is_empty()) {
+      sublayer.norm(feed_forward.inside_norm.ptr(), NormSlot::kInside);
+    }
   }
 };

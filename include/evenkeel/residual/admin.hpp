@@ -6,13 +6,41 @@
 
 namespace evenkeel {
 
+namespace detail {
+
+/// What an Admin of that scale is called: name, title, summary.
+struct AdminWords {
+  const char* name;
+  const char* title;
+  const char* summary;
+};
+
+constexpr AdminWords admin_words(OutputChangeScale scale) {
+  switch (scale) {
+    case OutputChangeScale::kON:
+      return {"admin-on", "Admin O(n)", "y = norm(omega * x + f(x)), omega trained from 1"};
+    case OutputChangeScale::kO1:
+      return {"admin-o1",
+              "Admin O(1)",
+              "y = norm(omega * x + f(x)), omega trained from sqrt(n): for very deep stacks"};
+    case OutputChangeScale::kOLogN:
+      break;
+  }
+  return {"admin",
+          "Admin O(logn)",
+          "y = norm(omega * x + f(x)), omega trained from sqrt((n+1)/ln(n+1) - 1)"};
+}
+
+}  // namespace detail
+
 /// Admin, y = norm(omega * x + f(x)): omega starts at `omega_init()` of the stack's depth and is
 /// trained, one value per channel. Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249.
 template <OutputChangeScale kScale>
 struct AdminScheme {
-  static constexpr const char* kName =
-      kScale == OutputChangeScale::kO1 ? "Admin O(1)" : "Admin O(logn)";
-  static constexpr NormPlacement kNorm = NormPlacement::kAfterSum;
+  static constexpr const char* kName = detail::admin_words(kScale).name;
+  static constexpr const char* kTitle = detail::admin_words(kScale).title;
+  static constexpr const char* kSummary = detail::admin_words(kScale).summary;
+  static Norms norms(const Position&) { return Norms::at_sum(); }
   static Gain shortcut(const Position& position) {
     return Gain::trained(omega_init(position.num_res_layers, kScale), GainShape::kPerChannel);
   }

@@ -3,18 +3,16 @@
 
 #include <evenkeel/core/omega.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
+#include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 #include <evenkeel/residual/detail/join.hpp>
-#include <evenkeel/residual/detail/make_norm.hpp>
+#include <evenkeel/residual/residual_options.hpp>
 
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
 #include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
-#include <torch/serialize/input-archive.h>
 #include <torch/types.h>
 
-#include <cstdint>
 #include <memory>
 #include <ostream>
 #include <type_traits>
@@ -27,21 +25,6 @@ struct NoBranch {};
 /// `AdminResidual<Branch>` owns no norm: y = omega * x + f(x).
 struct NoNorm {};
 
-/// Options for `AdminResidual`, e.g. `AdminResidualOptions(36).as_parameter(true).embed_dim(512)`.
-struct AdminResidualOptions {
-  // NOLINTNEXTLINE(google-explicit-constructor): a bare count is the common case
-  AdminResidualOptions(int64_t num_res_layers) : num_res_layers_(num_res_layers) {}
-
-  /// Residual sub-layers in the whole stack: 2N for an N-layer encoder, 3M for an M-layer decoder.
-  TORCH_ARG(int64_t, num_res_layers);
-  /// How fast the output change may grow with depth. Default: `O(logn)`
-  TORCH_ARG(OutputChangeScale, output_change_scale) = OutputChangeScale::kOLogN;
-  /// Train omega, one value per feature; needs `embed_dim`. Default: false
-  TORCH_ARG(bool, as_parameter) = false;
-  /// Size of the last dimension of the input; a norm needs it too. Default: 0, not given
-  TORCH_ARG(int64_t, embed_dim) = 0;
-};
-
 namespace detail {
 
 /// What every `AdminResidual` shares: omega, and the norm where there is one.
@@ -50,18 +33,9 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
  public:
   /// y, for a branch output computed elsewhere, such as attention with masks.
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
-    const ResidualTerms terms{x, f_x, plain_add_ ? torch::Tensor() : omega, {}, {}};
-    if constexpr (kHasNorm) {
-      return join(terms, norm, /*want_sum=*/false).y;
-    } else {
-      return join(terms);
-    }
-  }
-
-  /// Reads omega from an archive, such as a scripted module of admin-torch.
-  void load(torch::serialize::InputArchive& archive) override {
-    torch::nn::Module::load(archive);
-    plain_add_ = !options.as_parameter() && omega.item<float>() == 1.0F;
+    const double dropout = this->is_training() ? options.dropout() : 0.0;
+    const ResidualTerms terms{x, f_x, omega, /*branch=*/{}, /*bias=*/{}, dropout};
+    return join_and_tell(*this, options.position(), terms, f_x, any_norm(), /*gain=*/1.0);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::AdminResidual(num_res_layers=36, ...)`.
@@ -80,35 +54,31 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
   static constexpr bool kHasNorm = !std::is_same_v<Norm, NoNorm>;
 
   explicit AdminResidualBase(const AdminResidualOptions& options_)
-      : options(options_), norm(initial_norm()) {
-    TORCH_CHECK(options.num_res_layers() >= 1,
-                "AdminResidual: expected num_res_layers >= 1, but got ",
-                options.num_res_layers());
+      : options(options_), norm(empty_norm()) {
+    options.check("AdminResidual");
     TORCH_CHECK(!options.as_parameter() || options.embed_dim() > 0,
                 "AdminResidual: as_parameter needs embed_dim > 0, but got ",
                 options.embed_dim());
-    // Here, not in reset(): a clone keeps it along with the omega that it copies.
-    plain_add_ = !options.as_parameter() &&
-                 omega_init(options.num_res_layers(), options.output_change_scale()) == 1.0;
   }
 
   /// omega, then the norm: made from embed_dim unless one was given.
   void register_omega_and_norm() {
-    const double value = omega_init(options.num_res_layers(), options.output_change_scale());
-    omega = register_gain(
-        *this,
-        "omega",
-        options.as_parameter() ? Gain::trained(value, GainShape::kPerChannel) : Gain::fixed(value),
-        options.embed_dim());
+    omega = register_gain(*this, "omega", gain(), options.embed_dim());
     if constexpr (kHasNorm) {
       if (norm.is_empty()) {
         TORCH_CHECK(options.embed_dim() > 0,
                     "AdminResidual: a norm needs embed_dim > 0, but got ",
                     options.embed_dim());
-        norm = make_norm<Norm>(options.embed_dim());
+        norm = NormType::of<Norm>().make(options.embed_dim(), options.eps()).template as<Norm>();
       }
       this->register_module("norm", norm);
     }
+  }
+
+  /// omega and the norm as they began.
+  void reset_omega_and_norm() {
+    reset_gain(omega, gain());
+    if constexpr (kHasNorm) any_norm().reset_parameters();
   }
 
   /// On a member-wise copy, which still shares its norm with the original.
@@ -122,22 +92,34 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
   }
 
  private:
-  static Norm initial_norm() {
+  Gain gain() const {
+    const double value = omega_init(options.num_res_layers(), options.output_change_scale());
+    return options.as_parameter() ? Gain::trained(value, GainShape::kPerChannel)
+                                  : Gain::fixed(value);
+  }
+
+  AnyNorm any_norm() const {
+    if constexpr (kHasNorm) {
+      return norm;
+    } else {
+      return {};
+    }
+  }
+
+  static Norm empty_norm() {
     if constexpr (kHasNorm) {
       return Norm(nullptr);
     } else {
       return {};
     }
   }
-
-  bool plain_add_ = false;  // O(n) with a constant omega: nothing to multiply
 };
 
 }  // namespace detail
 
 /// A residual branch whose shortcut is scaled so that a deep stack starts out stable:
 ///
-///     y = norm(omega * x + f(x))
+///     y = norm(omega * x + dropout(f(x)))
 ///
 /// Shapes: x and y are (*, embed_dim); omega is (1), or (embed_dim) when trained. omega is applied
 /// in the dtype of x: bfloat16 in, bfloat16 out.
@@ -160,7 +142,7 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
     register_all();
   }
 
-  /// With a norm made by the caller, such as one with another eps.
+  /// With a norm made by the caller.
   AdminResidualImpl(Branch branch_, Norm norm_, const AdminResidualOptions& options_)
       : Base(options_), branch(std::move(branch_)) {
     this->norm = std::move(norm_);
@@ -172,6 +154,13 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
     branch = this->clone_of(branch);
     this->clone_norm();
     register_all();
+  }
+
+  /// Puts omega, norm and branch back to their initial values; norm and branch as far as they have
+  /// `reset_parameters()`.
+  void reset_parameters() {
+    this->reset_omega_and_norm();
+    detail::reset_parameters_of(*branch);
   }
 
   /// y, for a branch that takes x alone.
@@ -186,7 +175,7 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
   }
 };
 
-/// Without a branch: y = norm(omega * x + f_x) for an f_x computed elsewhere.
+/// Without a branch: y = norm(omega * x + dropout(f_x)) for an f_x computed elsewhere.
 template <typename Norm>
 class AdminResidualImpl<NoBranch, Norm>
     : public detail::AdminResidualBase<AdminResidualImpl<NoBranch, Norm>, Norm> {
@@ -201,6 +190,9 @@ class AdminResidualImpl<NoBranch, Norm>
     this->clone_norm();
     this->register_omega_and_norm();
   }
+
+  /// Puts omega and norm back to their initial values.
+  void reset_parameters() { this->reset_omega_and_norm(); }
 
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
     return this->combine(x, f_x);

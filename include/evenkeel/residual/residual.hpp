@@ -3,142 +3,162 @@
 
 #include <evenkeel/core/position.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
+#include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 #include <evenkeel/residual/detail/join.hpp>
-#include <evenkeel/residual/detail/make_norm.hpp>
+#include <evenkeel/residual/observer.hpp>
+#include <evenkeel/residual/residual_options.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
+#include <evenkeel/residual/scheme_holder.hpp>
 
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
 #include <torch/nn/cloneable.h>
-#include <torch/nn/modules/normalization.h>
-#include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
-#include <cstdint>
 #include <ostream>
+#include <string>
+#include <type_traits>
 #include <utility>
 
 namespace evenkeel {
 
-/// Options for `Residual`, e.g. `ResidualOptions(Position::of(36), 512).dropout(0.1)`.
-struct ResidualOptions {
-  ResidualOptions(const Position& position, int64_t embed_dim)
-      : position_(position), embed_dim_(embed_dim) {}
-
-  /// Which sub-layer of how many.
-  TORCH_ARG(Position, position);
-  /// Size of the last dimension of the input.
-  TORCH_ARG(int64_t, embed_dim);
-  /// Probability with which an element of the branch's output is dropped while training. Default: 0
-  TORCH_ARG(double, dropout) = 0.0;
-};
-
 /// One residual connection as its scheme wants it:
 ///
-///     y = outer_norm( shortcut * x + branch * dropout( f( inner_norm(x) ) ) )
+///     y = sum_norm( shortcut * x + branch * dropout( branch_norm( f( input_norm(x) ) ) ) )
 ///
-/// A block is written once and takes the scheme as a template argument:
+/// A block is written once, for every scheme:
 ///
-///     x = attention_residual->around(x, [&](const auto& h) { return attention(h, mask); });
+///     x = residual->apply_branch(x, [&](const auto& h) { return attention(h, mask); });
 ///
 /// It is one kernel forward and one pass backward where `fused_residual()` has kernels; with a norm
-/// before the branch, for a `ResidualStream`.
+/// at the branch's input, for a `ResidualStream`.
 ///
-/// Shapes: x, f(x) and y are (*, embed_dim). Registered names: `omega` is the shortcut's gain,
-/// `branch_gain` the branch's, `norm` the norm; each only where the scheme has one.
-template <typename Scheme, typename Norm = torch::nn::LayerNorm>
-class ResidualImpl : public torch::nn::Cloneable<ResidualImpl<Scheme, Norm>> {
+/// Shapes: x, f(x) and y are (*, embed_dim). Registered names, each only where the scheme has one:
+/// `omega` is the shortcut's gain, `branch_gain` the branch's; `norm` is the norm of the sum, or,
+/// where there is none, of the input, which is `input_norm` beside a norm of the sum; `branch_norm`
+/// is the branch's.
+class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
  public:
-  explicit ResidualImpl(const ResidualOptions& options_) : options(options_) {
+  ResidualImpl(const Scheme& scheme, const ResidualOptions& options_)
+      : options(options_),
+        title_(scheme.title),
+        norms_(scheme.norms(options.position())),
+        shortcut_(scheme.shortcut(options.position())),
+        branch_(scheme.branch(options.position())),
+        norm_gain_(scheme.norm_gain(options.position())) {
+    options.check("Residual");
     TORCH_CHECK(options.embed_dim() > 0,
                 "Residual: expected embed_dim > 0, but got ",
                 options.embed_dim());
-    TORCH_CHECK(options.dropout() >= 0.0 && options.dropout() < 1.0,
-                "Residual: expected dropout in [0, 1), but got ",
-                options.dropout());
     reset();
   }
 
   void reset() override {
-    omega = detail::register_gain(*this,
-                                  "omega",
-                                  scheme::shortcut<Scheme>(options.position()),
-                                  options.embed_dim());
-    branch_gain = detail::register_gain(*this,
-                                        "branch_gain",
-                                        scheme::branch<Scheme>(options.position()),
-                                        options.embed_dim());
-    if constexpr (kNorm != NormPlacement::kNone) {
-      norm = this->register_module("norm", detail::make_norm<Norm>(options.embed_dim()));
+    omega = detail::register_gain(*this, "omega", shortcut_, options.embed_dim());
+    branch_gain = detail::register_gain(*this, "branch_gain", branch_, options.embed_dim());
+    input_norm = register_norm(norms_.input, norms_.sum ? "input_norm" : "norm");
+    branch_norm = register_norm(norms_.branch, "branch_norm");
+    sum_norm = register_norm(norms_.sum, "norm");
+  }
+
+  /// Puts gains and norms back to their initial values.
+  void reset_parameters() {
+    detail::reset_gain(omega, shortcut_);
+    detail::reset_gain(branch_gain, branch_);
+    for (const auto* norm : {&input_norm, &branch_norm, &sum_norm}) {
+      if (!norm->is_empty()) norm->reset_parameters();
     }
   }
 
-  /// What the branch reads: inner_norm(x), or x.
+  /// What the branch reads: input_norm(x), or x.
   torch::Tensor branch_input(const torch::Tensor& x) {
-    if constexpr (kNorm == NormPlacement::kBeforeBranch) {
-      return norm(x);
-    } else {
-      return x;
-    }
+    return input_norm.is_empty() ? x : detail::normed(x, input_norm, norm_gain_);
   }
 
   /// y, for the branch's output `f_x` = f(branch_input(x)).
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
-    if constexpr (kNorm == NormPlacement::kAfterSum) {
-      return detail::join(terms(x, f_x), norm, /*want_sum=*/false).y;
-    } else {
-      return detail::join(terms(x, f_x));
-    }
+    return detail::join_and_tell(*this,
+                                 options.position(),
+                                 terms(x, f_x),
+                                 f_x,
+                                 sum_norm,
+                                 norm_gain_);
   }
 
-  /// y around a branch that is any callable from tensor to tensor.
+  /// y, for a branch that is any callable from tensor to tensor.
   template <typename Branch>
-  torch::Tensor around(const torch::Tensor& x, Branch&& branch) {
+  torch::Tensor apply_branch(const torch::Tensor& x, Branch&& branch) {
     return forward(x, std::forward<Branch>(branch)(branch_input(x)));
   }
 
-  /// The same for one of many residuals in a row: with a norm before the branch, y is made together
-  /// with the norm that reads it.
+  /// The same for one of many residuals in a row: with a norm at the branch's input, y is made
+  /// together with the norm that reads it.
   template <typename Branch>
-  ResidualStream around(ResidualStream stream, Branch&& branch) {
-    if constexpr (kNorm == NormPlacement::kBeforeBranch) {
-      const auto h = stream.normed(norm);
-      return ResidualStream(terms(stream.sum(), std::forward<Branch>(branch)(h)));
-    } else {
-      return around(stream.sum(), std::forward<Branch>(branch));
-    }
+  ResidualStream apply_branch(ResidualStream stream, Branch&& branch) {
+    const auto h = input_norm.is_empty() ? stream.sum() : stream.normed(input_norm, norm_gain_);
+    const auto f_x = std::forward<Branch>(branch)(h);
+    if (!sum_norm.is_empty() || Observer::any()) return forward(stream.sum(), f_x);
+    return ResidualStream(terms(stream.sum(), f_x));
   }
+
+  const Norms& norms() const { return norms_; }    ///< Where the scheme's norms stand here.
+  double norm_gain() const { return norm_gain_; }  ///< Factor on every norm's output.
+  const std::string& scheme_title() const { return title_; }  ///< e.g. `Admin O(1)`
 
   /// Pretty prints the module, e.g. `evenkeel::Residual<Admin O(logn)>(num_res_layers=36, ...)`.
   void pretty_print(std::ostream& stream) const override {
-    stream << "evenkeel::Residual<" << scheme::name<Scheme>()
+    stream << "evenkeel::Residual<" << title_
            << ">(num_res_layers=" << options.position().num_res_layers
-           << ", embed_dim=" << options.embed_dim() << ", norm=" << kNorm
+           << ", embed_dim=" << options.embed_dim() << ", norms=" << to_string(norms_)
            << ", dropout=" << options.dropout() << ")";
   }
 
   ResidualOptions options;    ///< The options with which this module was constructed.
   torch::Tensor omega;        ///< The shortcut's gain; undefined where it is 1.
   torch::Tensor branch_gain;  ///< The branch's gain; undefined where it is 1.
-  Norm norm{nullptr};         ///< The norm; empty where there is none.
+  AnyNorm input_norm;         ///< Each norm is empty where there is none.
+  AnyNorm branch_norm;
+  AnyNorm sum_norm;
 
  private:
-  static constexpr NormPlacement kNorm = scheme::norm_placement<Scheme>();
+  AnyNorm register_norm(bool is_there, const char* name) {
+    AnyNorm norm;
+    if (is_there) norm = options.norm().make(options.embed_dim(), options.eps());
+    if (!norm.is_empty()) register_module(name, norm.ptr());
+    return norm;
+  }
 
   ResidualTerms terms(const torch::Tensor& x, const torch::Tensor& f_x) const {
-    const double dropout = this->is_training() ? options.dropout() : 0.0;
-    return {x, f_x, omega, branch_gain, /*bias=*/{}, dropout};
+    const double dropout = is_training() ? options.dropout() : 0.0;
+    const auto f = branch_norm.is_empty() ? f_x : detail::normed(f_x, branch_norm, norm_gain_);
+    return {x, f, omega, branch_gain, /*bias=*/{}, dropout};
   }
+
+  std::string title_;
+  Norms norms_;
+  Gain shortcut_;
+  Gain branch_;
+  double norm_gain_;
 };
 
-/// A `ModuleHolder` for `ResidualImpl`: copies of it share one module.
-template <typename Scheme, typename Norm = torch::nn::LayerNorm>
-class Residual : public torch::nn::ModuleHolder<ResidualImpl<Scheme, Norm>> {
+/// A holder of `ResidualImpl`; see `SchemeHolder`. `Residual<Admin, MyNorm>` has norms of one's
+/// own.
+template <typename S = Scheme, typename Norm = void>
+class Residual : public SchemeHolder<ResidualImpl, ResidualOptions, S> {
+  using Base = SchemeHolder<ResidualImpl, ResidualOptions, S>;
+
  public:
-  using torch::nn::ModuleHolder<ResidualImpl<Scheme, Norm>>::ModuleHolder;
-  using Impl = ResidualImpl<Scheme, Norm>;
+  using Base::Base;
+  explicit Residual(const ResidualOptions& options) : Base(with_norm(options)) {}
+  Residual(const Scheme& scheme, const ResidualOptions& options)
+      : Base(scheme, with_norm(options)) {}
+
+ private:
+  static ResidualOptions with_norm(ResidualOptions options) {
+    if constexpr (!std::is_void_v<Norm>) options.norm(NormType::of<Norm>());
+    return options;
+  }
 };
 
 }  // namespace evenkeel

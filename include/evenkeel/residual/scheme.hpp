@@ -1,103 +1,92 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/core/enums.hpp>
+#include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/position.hpp>
+#include <evenkeel/residual/detail/answers.hpp>
 #include <evenkeel/residual/gain.hpp>
+#include <evenkeel/residual/norms.hpp>
 
+#include <functional>
+#include <string>
 #include <type_traits>
 
-/// A scheme is data: a struct that answers four questions about
+namespace evenkeel {
+
+/// A scheme answers the questions that decide how a deep stack trains:
 ///
-///     y = outer_norm( shortcut * x + branch * f( inner_norm(x) ) )
+///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 ///
-///     static constexpr NormPlacement kNorm            where do norms stand?
-///     static Gain shortcut(const Position&)           gain of the shortcut      (left out: 1)
-///     static Gain branch(const Position&)             gain of the branch        (left out: 1)
-///     static double init_factor(Role, const Position&)
-///         factor on a matrix drawn by Xavier's rule, by its role                (left out: 1)
+/// where norms stand, which gains there are, and how weights begin. Blocks, inits and measurements
+/// read the answers and know no scheme by name. It is written as a struct
 ///
-/// and may say what it is called, `static constexpr const char* kName`.
-/// Blocks, init and measurements read these answers and know no scheme by name.
-namespace evenkeel::scheme {
+///     struct Admin {  // y = norm(omega * x + f(x))
+///       static Norms norms(const Position&) { return Norms::at_sum(); }
+///       static Gain shortcut(const Position& position) {
+///         return Gain::trained(omega_init(position.num_res_layers), GainShape::kPerChannel);
+///       }
+///     };
+///
+/// which `scheme_of<Admin>()` turns into this value; where answers come from data, such as a file,
+/// the value is filled in directly. What is left out has the plain answer.
+struct Scheme {
+  std::string name = "user";            ///< In options, tables and files, e.g. `admin-o1`.
+  std::string title = "user's scheme";  ///< As its paper writes it, e.g. `Admin O(1)`.
+  std::string summary;                  ///< What it does, in one line.
+  bool warmup = true;                   ///< Whether training begins with learning-rate warm-up.
 
-namespace detail {
+  /// Where norms stand. Plain answer: nowhere.
+  std::function<Norms(const Position&)> norms = [](const Position&) { return Norms::none(); };
+  /// Gain of the shortcut. Plain answer: 1.
+  std::function<Gain(const Position&)> shortcut = [](const Position&) { return Gain::one(); };
+  /// Gain of the branch. Plain answer: 1.
+  std::function<Gain(const Position&)> branch = [](const Position&) { return Gain::one(); };
+  /// Factor on the output of every norm. Plain answer: 1.
+  std::function<double(const Position&)> norm_gain = [](const Position&) { return 1.0; };
+  /// How a parameter of that role begins. Plain answer: `plain_draw(role)`.
+  std::function<Draw(Role, const Position&)> draw = [](Role role, const Position&) {
+    return plain_draw(role);
+  };
+};
 
-template <typename Scheme, typename = void>
-struct HasNorm : std::false_type {};
-template <typename Scheme>
-struct HasNorm<Scheme, std::void_t<decltype(NormPlacement{Scheme::kNorm})>> : std::true_type {};
-
-template <typename Scheme, typename = void>
-struct HasName : std::false_type {};
-template <typename Scheme>
-struct HasName<Scheme, std::void_t<decltype(Scheme::kName)>> : std::true_type {};
-
-template <typename Scheme, typename = void>
-struct HasShortcut : std::false_type {};
-template <typename Scheme>
-struct HasShortcut<Scheme, std::void_t<decltype(Scheme::shortcut(Position{}))>> : std::true_type {};
-
-template <typename Scheme, typename = void>
-struct HasBranch : std::false_type {};
-template <typename Scheme>
-struct HasBranch<Scheme, std::void_t<decltype(Scheme::branch(Position{}))>> : std::true_type {};
-
-template <typename Scheme, typename = void>
-struct HasInitFactor : std::false_type {};
-template <typename Scheme>
-struct HasInitFactor<Scheme, std::void_t<decltype(Scheme::init_factor(Role::kValue, Position{}))>>
-    : std::true_type {};
-
-}  // namespace detail
-
-/// What the scheme is called.
-template <typename Scheme>
-constexpr const char* name() {
-  if constexpr (detail::HasName<Scheme>::value) {
-    return Scheme::kName;
-  } else {
-    return "user's scheme";
+/// The scheme that a struct describes, with static members of these names, each of which may be
+/// left out but the first:
+///
+///     static Norms norms(const Position&)
+///     static Gain shortcut(const Position&)
+///     static Gain branch(const Position&)
+///     static double norm_gain(const Position&)
+///     static Draw draw(Role, const Position&)
+///     static constexpr const char *kName, *kTitle, *kSummary
+///     static constexpr bool kWarmup
+///
+/// An answer of another signature does not compile, nor does one whose name is a common
+/// misspelling.
+template <typename S>
+Scheme scheme_of() {
+  static_assert(!std::is_same_v<S, Scheme>,
+                "name a scheme, as in Residual<evenkeel::Admin>(options), or pass one: "
+                "Residual<>(find_scheme(\"admin\"), options)");
+  static_assert(detail::check_answers<S>());
+  Scheme scheme;
+  scheme.norms = [](const Position& position) { return S::norms(position); };
+  if constexpr (detail::HasMember_shortcut<S>::value) {
+    scheme.shortcut = [](const Position& position) { return S::shortcut(position); };
   }
-}
-
-/// Where the scheme's norms stand.
-template <typename Scheme>
-constexpr NormPlacement norm_placement() {
-  static_assert(detail::HasNorm<Scheme>::value,
-                "a scheme is a struct with `static constexpr NormPlacement kNorm`, such as "
-                "evenkeel::Admin");
-  return Scheme::kNorm;
-}
-
-/// The gain of the shortcut at that position.
-template <typename Scheme>
-Gain shortcut([[maybe_unused]] const Position& position) {
-  if constexpr (detail::HasShortcut<Scheme>::value) {
-    return Scheme::shortcut(position);
-  } else {
-    return Gain::one();
+  if constexpr (detail::HasMember_branch<S>::value) {
+    scheme.branch = [](const Position& position) { return S::branch(position); };
   }
-}
-
-/// The gain of the branch at that position.
-template <typename Scheme>
-Gain branch([[maybe_unused]] const Position& position) {
-  if constexpr (detail::HasBranch<Scheme>::value) {
-    return Scheme::branch(position);
-  } else {
-    return Gain::one();
+  if constexpr (detail::HasMember_norm_gain<S>::value) {
+    scheme.norm_gain = [](const Position& position) { return S::norm_gain(position); };
   }
-}
-
-/// The factor on a matrix of that role, beside the same matrix drawn by Xavier's rule.
-template <typename Scheme>
-double init_factor([[maybe_unused]] Role role, [[maybe_unused]] const Position& position) {
-  if constexpr (detail::HasInitFactor<Scheme>::value) {
-    return Scheme::init_factor(role, position);
-  } else {
-    return 1.0;
+  if constexpr (detail::HasMember_draw<S>::value) {
+    scheme.draw = [](Role role, const Position& position) { return S::draw(role, position); };
   }
+  if constexpr (detail::HasMember_kName<S>::value) scheme.name = scheme.title = S::kName;
+  if constexpr (detail::HasMember_kTitle<S>::value) scheme.title = S::kTitle;
+  if constexpr (detail::HasMember_kSummary<S>::value) scheme.summary = S::kSummary;
+  if constexpr (detail::HasMember_kWarmup<S>::value) scheme.warmup = S::kWarmup;
+  return scheme;
 }
 
-}  // namespace evenkeel::scheme
+}  // namespace evenkeel

@@ -9,11 +9,12 @@ namespace evenkeel {
 /// T-Fixup, y = x + f(x) without any norm or warm-up: what keeps it stable is how its weights
 /// begin. Paper: Huang et al., ICML 2020; source: layer6ai-labs/T-Fixup.
 struct TFixup {
-  static constexpr const char* kName = "T-Fixup";
-  static constexpr NormPlacement kNorm = NormPlacement::kNone;
-  static double init_factor(Role role, const Position& position) {
-    return tfixup_factor(role, position);
-  }
+  static constexpr const char* kName = "tfixup";
+  static constexpr const char* kTitle = "T-Fixup";
+  static constexpr const char* kSummary = "y = x + f(x) with scaled weights; no norm, no warm-up";
+  static constexpr bool kWarmup = false;
+  static Norms norms(const Position&) { return Norms::none(); }
+  static Draw draw(Role role, const Position& position) { return tfixup_draw(role, position); }
 };
 
 }  // namespace evenkeel

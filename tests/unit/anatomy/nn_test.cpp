@@ -27,7 +27,9 @@ TEST_F(NnAnatomyTest, ReadsAttentionAndFeedForward) {
             (Lines{"in_proj_weight[0:4]: query, encoder 0",
                    "in_proj_weight[4:8]: key, encoder 0",
                    "in_proj_weight[8:12]: value, encoder 0",
-                   "in_proj_bias: bias, encoder",
+                   "in_proj_bias[0:4]: bias, encoder 0",
+                   "in_proj_bias[4:8]: bias, encoder 0",
+                   "in_proj_bias[8:12]: bias, encoder 0",
                    "out_proj.weight: attention output, encoder 0",
                    "out_proj.bias: bias, encoder 0"}));
   nn::FeedForward feed_forward(nn::FeedForwardOptions(4, 6));
@@ -44,29 +46,65 @@ TEST_F(NnAnatomyTest, ReadsAnEncoderWithItsGainsAndNorms) {
 
   EXPECT_EQ(anatomy.encoder_layers, 2);
   EXPECT_EQ(sublayers_of(anatomy),
-            (Lines{"encoder 0 attention",
+            (Lines{"encoder 0 self_attn",
                    "encoder 1 feed_forward",
-                   "encoder 2 attention",
+                   "encoder 2 self_attn",
                    "encoder 3 feed_forward"}));
   const auto lines = parameters_of(anatomy);
-  ASSERT_EQ(lines.size(), 32U);
-  EXPECT_EQ(Lines(lines.begin() + 16, lines.end()),
+  ASSERT_EQ(lines.size(), 36U);
+  EXPECT_EQ(Lines(lines.begin() + 18, lines.end()),
             (Lines{"layer_1.self_attn.in_proj_weight[0:4]: query, encoder 2",
                    "layer_1.self_attn.in_proj_weight[4:8]: key, encoder 2",
                    "layer_1.self_attn.in_proj_weight[8:12]: value, encoder 2",
-                   "layer_1.self_attn.in_proj_bias: bias, encoder",
+                   "layer_1.self_attn.in_proj_bias[0:4]: bias, encoder 2",
+                   "layer_1.self_attn.in_proj_bias[4:8]: bias, encoder 2",
+                   "layer_1.self_attn.in_proj_bias[8:12]: bias, encoder 2",
                    "layer_1.self_attn.out_proj.weight: attention output, encoder 2",
                    "layer_1.self_attn.out_proj.bias: bias, encoder 2",
-                   "layer_1.self_attn_residual.omega: gain, encoder",
-                   "layer_1.self_attn_residual.norm.weight: norm, encoder",
-                   "layer_1.self_attn_residual.norm.bias: norm, encoder",
+                   "layer_1.self_attn_residual.omega: gain, encoder 2",
+                   "layer_1.self_attn_residual.norm.weight: norm, encoder 2",
+                   "layer_1.self_attn_residual.norm.bias: norm, encoder 2",
                    "layer_1.feed_forward.fc1.weight: feed-forward in, encoder 3",
                    "layer_1.feed_forward.fc1.bias: bias, encoder 3",
                    "layer_1.feed_forward.fc2.weight: feed-forward out, encoder 3",
                    "layer_1.feed_forward.fc2.bias: bias, encoder 3",
-                   "layer_1.feed_forward_residual.omega: gain, encoder",
-                   "layer_1.feed_forward_residual.norm.weight: norm, encoder",
-                   "layer_1.feed_forward_residual.norm.bias: norm, encoder"}));
+                   "layer_1.feed_forward_residual.omega: gain, encoder 3",
+                   "layer_1.feed_forward_residual.norm.weight: norm, encoder 3",
+                   "layer_1.feed_forward_residual.norm.bias: norm, encoder 3"}));
+}
+
+TEST_F(NnAnatomyTest, KnowsWhatEachSublayerOfADecoderReadsAndWrites) {
+  nn::Decoder<Admin> decoder(nn::StackOptions(1, 4, 2, 6).num_kv_heads(1));
+  const auto anatomy = anatomy_of(decoder, Stack::kDecoder);
+  ASSERT_EQ(anatomy.sublayers.size(), 3U);
+  const auto names = [&](const std::vector<size_t>& entries) {
+    Lines lines;
+    for (const auto at : entries) {
+      const auto& entry = anatomy.parameters[at];
+      lines.push_back(entry.name + " " + to_string(entry.role));
+    }
+    return lines;
+  };
+  const auto& self = anatomy.sublayers[0];
+  const auto& cross = anatomy.sublayers[1];
+  EXPECT_EQ(self.kind, SublayerKind::kSelfAttention);
+  EXPECT_EQ(cross.kind, SublayerKind::kCrossAttention);
+  EXPECT_EQ(anatomy.sublayers[2].kind, SublayerKind::kFeedForward);
+  EXPECT_EQ(names(self.reads),
+            (Lines{"layer_0.self_attn.in_proj_weight query",
+                   "layer_0.self_attn.in_proj_weight key",
+                   "layer_0.self_attn.in_proj_weight value"}));
+  EXPECT_EQ(names(cross.reads), (Lines{"layer_0.cross_attn.in_proj_weight query"}));
+  EXPECT_EQ(
+      names(cross.reads_encoder),
+      (Lines{"layer_0.cross_attn.in_proj_weight key", "layer_0.cross_attn.in_proj_weight value"}));
+  EXPECT_EQ(names(cross.writes), (Lines{"layer_0.cross_attn.out_proj.weight attention output"}));
+  ASSERT_EQ(cross.norms.size(), 1U);
+  EXPECT_EQ(cross.norms[0].slot, NormSlot::kSum);
+  ASSERT_EQ(cross.gains.size(), 1U);
+  EXPECT_EQ(cross.gains[0].slot, GainSlot::kShortcut);
+  EXPECT_TRUE(
+      cross.gains[0].tensor.is_same(decoder->layers[0]->sublayer("cross_attn").residual->omega));
 }
 
 TEST_F(NnAnatomyTest, ReadsADecoderWithAndWithoutCrossAttention) {

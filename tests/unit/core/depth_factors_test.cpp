@@ -73,11 +73,11 @@ TEST(TFixupRoleTest, ScalesByTheDepthOfTheStackThatTheMatrixStandsIn) {
   for (const auto role :
        {Role::kValue, Role::kAttentionOutput, Role::kFeedForwardIn, Role::kFeedForwardOut}) {
     SCOPED_TRACE(to_string(role));
-    EXPECT_TRUE(all_close(tfixup_factor(role, encoder), .32527948704390669159));
-    EXPECT_TRUE(all_close(tfixup_factor(role, decoder), .3688939732334405308));
+    EXPECT_TRUE(all_close(tfixup_draw(role, encoder).gain, .32527948704390669159));
+    EXPECT_TRUE(all_close(tfixup_draw(role, decoder).gain, .3688939732334405308));
   }
-  EXPECT_TRUE(all_close(tfixup_factor(Role::kEmbedding, encoder), .28029880508457151434));
-  EXPECT_TRUE(all_close(tfixup_factor(Role::kEmbedding, decoder), .3688939732334405308));
+  EXPECT_TRUE(all_close(tfixup_draw(Role::kEmbedding, encoder).gain, .28029880508457151434));
+  EXPECT_TRUE(all_close(tfixup_draw(Role::kEmbedding, decoder).gain, .3688939732334405308));
 }
 
 TEST(TFixupRoleTest, LeavesTheOtherRolesAsTheyAre) {
@@ -89,8 +89,8 @@ TEST(TFixupRoleTest, LeavesTheOtherRolesAsTheyAre) {
                           Role::kHead,
                           Role::kUnscaled}) {
     SCOPED_TRACE(to_string(role));
-    EXPECT_EQ(tfixup_factor(role, at(Stack::kEncoder, 18, 6)), 1.0);
-    EXPECT_EQ(tfixup_factor(role, at(Stack::kDecoder, 18, 6)), 1.0);
+    EXPECT_EQ(tfixup_draw(role, at(Stack::kEncoder, 18, 6)), plain_draw(role));
+    EXPECT_EQ(tfixup_draw(role, at(Stack::kDecoder, 18, 6)), plain_draw(role));
   }
 }
 

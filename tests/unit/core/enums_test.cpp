@@ -30,10 +30,19 @@ TEST(EnumsTest, PrintOutputChangeScalesAsThePaperWritesThem) {
   EXPECT_EQ(printed(OutputChangeScale::kO1), "O(1)");
 }
 
-TEST(EnumsTest, PrintNormPlacements) {
-  EXPECT_EQ(printed(NormPlacement::kAfterSum), "after the sum");
-  EXPECT_EQ(printed(NormPlacement::kBeforeBranch), "before the branch");
-  EXPECT_EQ(printed(NormPlacement::kNone), "none");
+TEST(EnumsTest, PrintNorms) {
+  EXPECT_EQ(printed(NormKind::kNone), "none");
+  EXPECT_EQ(printed(NormKind::kLayerNorm), "LayerNorm");
+  EXPECT_EQ(printed(NormKind::kRmsNorm), "RMSNorm");
+  EXPECT_EQ(printed(NormKind::kDyT), "DyT");
+  EXPECT_EQ(printed(NormKind::kScaleNorm), "ScaleNorm");
+}
+
+TEST(EnumsTest, PrintSublayers) {
+  EXPECT_EQ(printed(SublayerKind::kSelfAttention), "self-attention");
+  EXPECT_EQ(printed(SublayerKind::kCrossAttention), "cross-attention");
+  EXPECT_EQ(printed(SublayerKind::kFeedForward), "feed-forward");
+  EXPECT_EQ(printed(SublayerKind::kOther), "other");
 }
 
 TEST(EnumsTest, PrintActivations) {

@@ -59,8 +59,9 @@ double output_change_of(AnyAdmin& encoder,
   {
     const torch::NoGradGuard no_grad;
     for (auto& layer : encoder->layers) {
-      layer->self_attn_residual->omega.fill_(omega_init(2 * layers, scale));
-      layer->feed_forward_residual->omega.fill_(omega_init(2 * layers, scale));
+      for (auto& sublayer : layer->sublayers) {
+        sublayer.residual->omega.fill_(omega_init(2 * layers, scale));
+      }
     }
   }
   const auto options = OutputChangeOptions()

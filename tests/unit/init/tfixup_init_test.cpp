@@ -26,9 +26,9 @@ namespace {
 using test::all_close;
 using test::throws;
 
-double factor_of(const InitReport& report, const std::string& name) {
+double gain_of(const InitReport& report, const std::string& name) {
   for (const auto& row : report.rows()) {
-    if (row.name == name) return row.factor;
+    if (row.name == name) return row.draw.gain;
   }
   ADD_FAILURE() << name << " is not in the report";
   return 0.0;
@@ -68,24 +68,23 @@ TEST_P(TFixupDepthTest, ScalesTorchsPackedProjectionsAsTheReferenceDoes) {
   const auto last = fmt::format(".layers.{}.", c.layers - 1);
 
   for (const auto* const name : {"self_attn.out_proj.weight", "linear1.weight", "linear2.weight"}) {
-    EXPECT_TRUE(all_close(factor_of(report, "encoder.layers.0." + std::string(name)), c.encoder));
-    EXPECT_TRUE(all_close(factor_of(report, "decoder" + last + name), c.decoder));
+    EXPECT_TRUE(all_close(gain_of(report, "encoder.layers.0." + std::string(name)), c.encoder));
+    EXPECT_TRUE(all_close(gain_of(report, "decoder" + last + name), c.decoder));
   }
   EXPECT_TRUE(
-      all_close(factor_of(report, "decoder" + last + "multihead_attn.out_proj.weight"), c.decoder));
-  const double encoder_value =
-      factor_of(report, "encoder" + last + "self_attn.in_proj_weight[8:12]");
+      all_close(gain_of(report, "decoder" + last + "multihead_attn.out_proj.weight"), c.decoder));
+  const double encoder_value = gain_of(report, "encoder" + last + "self_attn.in_proj_weight[8:12]");
   const double decoder_value =
-      factor_of(report, "decoder.layers.0.multihead_attn.in_proj_weight[8:12]");
+      gain_of(report, "decoder.layers.0.multihead_attn.in_proj_weight[8:12]");
   EXPECT_TRUE(all_close(encoder_value, c.encoder_value));
   EXPECT_TRUE(all_close(decoder_value, c.decoder_value));
-  EXPECT_EQ(factor_of(report, "encoder.layers.0.self_attn.in_proj_weight[0:4]"), 1.0);
-  EXPECT_EQ(factor_of(report, "encoder.layers.0.self_attn.in_proj_weight[4:8]"), 1.0);
-  EXPECT_EQ(factor_of(report, "encoder.layers.0.self_attn.in_proj_bias[0:4]"), 1.0);
-  EXPECT_EQ(factor_of(report, "encoder.layers.0.norm1.weight"), 1.0);
+  EXPECT_EQ(gain_of(report, "encoder.layers.0.self_attn.in_proj_weight[0:4]"), 1.0);
+  EXPECT_EQ(gain_of(report, "encoder.layers.0.self_attn.in_proj_weight[4:8]"), 1.0);
+  EXPECT_EQ(gain_of(report, "encoder.layers.0.self_attn.in_proj_bias[0:4]"), 1.0);
+  EXPECT_EQ(gain_of(report, "encoder.layers.0.norm1.weight"), 1.0);
   EXPECT_EQ(fmt::format("{:.4f} {:.4f} {:.4f} {:.4f}",
-                        factor_of(report, "encoder.layers.0.linear1.weight"),
-                        factor_of(report, "decoder.layers.0.linear1.weight"),
+                        gain_of(report, "encoder.layers.0.linear1.weight"),
+                        gain_of(report, "decoder.layers.0.linear1.weight"),
                         encoder_value,
                         decoder_value),
             c.printed);
@@ -140,11 +139,11 @@ TEST_P(TFixupInitTest, TakesEachStacksOwnDepth) {
   auto model = own(6, 18, /*tied=*/false);
   const auto report = TFixupInit<test::OwnTransformer>(depths(6, 18).redraw(false))(model);
 
-  EXPECT_TRUE(all_close(factor_of(report, "encoder_5.fc1.weight"), kEncoder6));
-  EXPECT_TRUE(all_close(factor_of(report, "decoder_17.fc1.weight"), kDecoder18));
-  EXPECT_TRUE(all_close(factor_of(report, "src.weight"), kEmbedding6));
-  EXPECT_TRUE(all_close(factor_of(report, "tgt.weight"), kDecoder18));
-  EXPECT_EQ(factor_of(report, "head.weight"), 1.0);
+  EXPECT_TRUE(all_close(gain_of(report, "encoder_5.fc1.weight"), kEncoder6));
+  EXPECT_TRUE(all_close(gain_of(report, "decoder_17.fc1.weight"), kDecoder18));
+  EXPECT_TRUE(all_close(gain_of(report, "src.weight"), kEmbedding6));
+  EXPECT_TRUE(all_close(gain_of(report, "tgt.weight"), kDecoder18));
+  EXPECT_EQ(gain_of(report, "head.weight"), 1.0);
 }
 
 TEST_P(TFixupInitTest, ScalesASharedEmbeddingOnceAndAsTheEncoders) {
@@ -152,7 +151,7 @@ TEST_P(TFixupInitTest, ScalesASharedEmbeddingOnceAndAsTheEncoders) {
   const auto before = model->src->weight.detach().clone();
   const auto report = TFixupInit<test::OwnTransformer>(depths(6, 18).redraw(false))(model);
 
-  EXPECT_TRUE(all_close(factor_of(report, "src.weight"), kEmbedding6));
+  EXPECT_TRUE(all_close(gain_of(report, "src.weight"), kEmbedding6));
   EXPECT_TRUE(all_close(model->src->weight.detach(), before * kEmbedding6));
   EXPECT_TRUE(test::same_bits(model->tgt->weight, model->src->weight));
 }
@@ -198,9 +197,9 @@ TEST_P(TFixupInitTest, ReadsAnEncoderAlone) {
   const auto report = TFixupInit<test::OwnStack, test::OwnBlock>(
       TFixupOptions().encoder_layers(6).redraw(false))(model);
 
-  EXPECT_TRUE(all_close(factor_of(report, "blocks.5.fc2.weight"), kEncoder6));
-  EXPECT_TRUE(all_close(factor_of(report, "blocks.5.v.weight"), kEncoder6));
-  EXPECT_TRUE(all_close(factor_of(report, "tokens.weight"), kEmbedding6));
+  EXPECT_TRUE(all_close(gain_of(report, "blocks.5.fc2.weight"), kEncoder6));
+  EXPECT_TRUE(all_close(gain_of(report, "blocks.5.v.weight"), kEncoder6));
+  EXPECT_TRUE(all_close(gain_of(report, "tokens.weight"), kEmbedding6));
 }
 
 TEST_P(TFixupInitTest, ReadsADecoderAlone) {
@@ -209,8 +208,8 @@ TEST_P(TFixupInitTest, ReadsADecoderAlone) {
   const auto report = TFixupInit<test::OwnStack, test::OwnBlock>(
       TFixupOptions().decoder_layers(6).redraw(false))(model);
 
-  EXPECT_TRUE(all_close(factor_of(report, "blocks.5.fc2.weight"), kEmbedding6));  // (9 * 6)^(-1/4)
-  EXPECT_TRUE(all_close(factor_of(report, "tokens.weight"), kEmbedding6));
+  EXPECT_TRUE(all_close(gain_of(report, "blocks.5.fc2.weight"), kEmbedding6));  // (9 * 6)^(-1/4)
+  EXPECT_TRUE(all_close(gain_of(report, "tokens.weight"), kEmbedding6));
 }
 
 TEST_P(TFixupInitTest, CountsAValueAsOfGainOneWhenItIsDrawn) {
@@ -219,10 +218,9 @@ TEST_P(TFixupInitTest, CountsAValueAsOfGainOneWhenItIsDrawn) {
   const auto report =
       TFixupInit<test::OwnStack, test::OwnBlock>(TFixupOptions().encoder_layers(6))(model);
 
-  // Drawn with gain 1/sqrt(2), which the factor undoes.
-  EXPECT_TRUE(all_close(factor_of(report, "blocks.0.v.weight"), .60541334241859603741));
-  EXPECT_TRUE(all_close(factor_of(report, "blocks.0.o.weight"), kEncoder6));
-  EXPECT_EQ(factor_of(report, "blocks.0.q.weight"), 1.0);
+  EXPECT_TRUE(all_close(gain_of(report, "blocks.0.v.weight"), kEncoder6));
+  EXPECT_TRUE(all_close(gain_of(report, "blocks.0.o.weight"), kEncoder6));
+  EXPECT_EQ(gain_of(report, "blocks.0.q.weight"), std::sqrt(0.5));
 }
 
 EVENKEEL_ON_EVERY_DEVICE(TFixupInitTest);
@@ -294,12 +292,12 @@ TEST(TFixupReportTest, PrintsWhatWasScaled) {
                          TFixupOptions().encoder_layers(6).redraw(false))(model)
                          .to_string();
   EXPECT_EQ(table.substr(0, table.find("blocks.1")),
-            "parameter            role                       shape   factor\n"
-            "tokens.weight        embedding                [10, 4]   0.3689\n"
-            "blocks.0.v.weight    value                     [4, 4]   0.4281\n"
-            "blocks.0.o.weight    attention output          [4, 4]   0.4281\n"
-            "blocks.0.fc1.weight  feed-forward in           [6, 4]   0.4281\n"
-            "blocks.0.fc2.weight  feed-forward out          [4, 6]   0.4281\n");
+            "parameter            role                       shape  distribution       gain\n"
+            "tokens.weight        embedding                [10, 4]  kept             0.3689\n"
+            "blocks.0.v.weight    value                     [4, 4]  kept             0.4281\n"
+            "blocks.0.o.weight    attention output          [4, 4]  kept             0.4281\n"
+            "blocks.0.fc1.weight  feed-forward in           [6, 4]  kept             0.4281\n"
+            "blocks.0.fc2.weight  feed-forward out          [4, 6]  kept             0.4281\n");
 }
 
 TEST(TFixupErrorTest, NeedsADepth) {

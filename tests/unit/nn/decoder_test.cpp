@@ -45,7 +45,7 @@ class DecoderTest : public test::DeviceTest {
 
   template <typename Scheme>
   static void expect_right_gradients() {
-    DecoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
+    Decoder<Scheme> layer(StackOptions(1, 4, 2, 6));
     layer->to(device(), torch::kFloat64);
     test::randomise(*layer);
     const auto x = randn({2, 3, 4}, torch::kFloat64).requires_grad_();
@@ -54,12 +54,12 @@ class DecoderTest : public test::DeviceTest {
     inputs.push_back(x);
     inputs.push_back(memory);
     EXPECT_TRUE(test::gradients_are_right([&] { return layer->forward(x, memory); }, inputs))
-        << scheme::name<Scheme>();
+        << scheme_of<Scheme>().title;
   }
 
   template <typename Scheme>
   static void expect_steps_equal_the_whole(bool cross_attention) {
-    SCOPED_TRACE(scheme::name<Scheme>());
+    SCOPED_TRACE(scheme_of<Scheme>().title);
     auto decoder = on_device(Decoder<Scheme>(small_stack(2).cross_attention(cross_attention)));
     test::randomise(*decoder);
     const auto x = random_tokens();
@@ -159,9 +159,9 @@ TEST_P(DecoderTest, SelectsCachedBatchRows) {
   const auto same = memory.narrow(0, 0, 1).expand({3, 4, 8});
   DecoderCache beams;
   decoder->forward(x.narrow(1, 0, kTokens - 1), same, {}, &beams);
-  const auto kept = beams.layers[0].cross_attn.key;
+  const auto kept = beams.layers[0][1].key;
   beams.select(index, /*same_memory=*/true);
-  EXPECT_TRUE(beams.layers[0].cross_attn.key.is_same(kept));
+  EXPECT_TRUE(beams.layers[0][1].key.is_same(kept));
   EXPECT_TRUE(all_close(last(beams, same), expected(same)));
 }
 
@@ -195,20 +195,21 @@ class DecoderPartsTest : public test::SeededTest {};
 TEST_F(DecoderPartsTest, CountsThreeSublayersALayerForOmega) {
   Decoder<Admin> decoder(small_stack(18));
   const auto omega = torch::full({8}, 3.5671891321608743);  // of 54, mpmath, see omega_test.cpp
-  for (const auto& layer : decoder->layers) {
-    EXPECT_TRUE(all_close(layer->self_attn_residual->omega.detach(), omega));
-    EXPECT_TRUE(all_close(layer->cross_attn_residual->omega.detach(), omega));
-    EXPECT_TRUE(all_close(layer->feed_forward_residual->omega.detach(), omega));
+  for (auto& layer : decoder->layers) {
+    EXPECT_TRUE(all_close(layer->sublayer("self_attn").residual->omega.detach(), omega));
+    EXPECT_TRUE(all_close(layer->sublayer("cross_attn").residual->omega.detach(), omega));
+    EXPECT_TRUE(all_close(layer->sublayer("feed_forward").residual->omega.detach(), omega));
   }
-  EXPECT_EQ(decoder->layers[17]->feed_forward_residual->options.position().index, 53);
+  EXPECT_EQ(decoder->layers[17]->sublayer("feed_forward").residual->options.position().index, 53);
 }
 
 TEST_F(DecoderPartsTest, CountsTwoWithoutCrossAttention) {
   Decoder<Admin> decoder(small_stack(18).cross_attention(false));
   const auto omega = torch::full({8}, 3.0408390381813574);  // of 36
-  EXPECT_TRUE(all_close(decoder->layers[17]->feed_forward_residual->omega.detach(), omega));
-  EXPECT_TRUE(decoder->layers[17]->cross_attn.is_empty());
-  EXPECT_TRUE(decoder->layers[17]->cross_attn_residual.is_empty());
+  EXPECT_TRUE(
+      all_close(decoder->layers[17]->sublayer("feed_forward").residual->omega.detach(), omega));
+  EXPECT_TRUE(throws([&] { decoder->layers[17]->sublayer("cross_attn"); },
+                     "Layer: expected one of self_attn, feed_forward, but got cross_attn"));
 }
 
 TEST_F(DecoderPartsTest, TakesTheFactorsOfItsOwnDepth) {
@@ -216,7 +217,7 @@ TEST_F(DecoderPartsTest, TakesTheFactorsOfItsOwnDepth) {
   const auto report = decoder->reset_parameters();
   for (const auto& row : report.rows()) {
     if (row.role == Role::kFeedForwardIn) {
-      EXPECT_TRUE(all_close(row.factor, .3688939732334405308)) << row.name;  // (9 * 6)^(-1/4)
+      EXPECT_TRUE(all_close(row.draw.gain, .3688939732334405308)) << row.name;  // (9 * 6)^(-1/4)
     }
   }
 }
@@ -233,8 +234,7 @@ TEST(DecoderErrorTest, NeedsAMemoryToAttendTo) {
 
 TEST(DecoderErrorTest, NamesTheSizesItNeeds) {
   EXPECT_TRUE(throws([] { Decoder<Admin> decoder(StackOptions(1, 0, 2, 12)); },
-                     "Decoder: expected num_layers, embed_dim and dim_feedforward > 0, but got 1, "
-                     "0 and 12"));
+                     "Decoder: expected embed_dim > 0, but got 0"));
 }
 
 }  // namespace

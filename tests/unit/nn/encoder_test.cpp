@@ -37,14 +37,14 @@ class EncoderTest : public test::DeviceTest {
  protected:
   template <typename Scheme>
   static void expect_right_gradients() {
-    EncoderLayer<Scheme> layer(StackOptions(1, 4, 2, 6), 0);
+    Encoder<Scheme> layer(StackOptions(1, 4, 2, 6));
     layer->to(device(), torch::kFloat64);
     test::randomise(*layer);
     const auto x = randn({2, 3, 4}, torch::kFloat64).requires_grad_();
     auto inputs = layer->parameters();
     inputs.push_back(x);
     EXPECT_TRUE(test::gradients_are_right([&] { return layer(x); }, inputs))
-        << scheme::name<Scheme>();
+        << scheme_of<Scheme>().title;
   }
 };
 
@@ -122,7 +122,13 @@ TEST_P(EncoderTest, DropsWhileTrainingOnly) {
 
 EVENKEEL_ON_EVERY_DEVICE(EncoderTest);
 
-class EncoderPartsTest : public test::SeededTest {};
+class EncoderPartsTest : public test::SeededTest {
+ protected:
+  template <typename Scheme>
+  static FeedForward feed_forward(Encoder<Scheme>& encoder, size_t layer) {
+    return encoder->layers[layer]->sublayer("feed_forward").branch.template as<FeedForward>();
+  }
+};
 
 TEST_F(EncoderPartsTest, TakesPartInSequential) {
   Encoder<Admin> first(small_stack(1));
@@ -132,7 +138,7 @@ TEST_F(EncoderPartsTest, TakesPartInSequential) {
   EXPECT_TRUE(same_bits(both->forward(x), second(first(x))));
 }
 
-TEST_F(EncoderPartsTest, EndsInANormWhereTheSchemeNormalisesTheBranchInput) {
+TEST_F(EncoderPartsTest, EndsInANormWhereTheLastSumHasNone) {
   EXPECT_FALSE(Encoder<PreNorm>(small_stack(1))->norm.is_empty());
   EXPECT_TRUE(Encoder<PostNorm>(small_stack(1))->norm.is_empty());
   EXPECT_TRUE(Encoder<Admin>(small_stack(1))->norm.is_empty());
@@ -147,25 +153,25 @@ TEST_F(EncoderPartsTest, EndsInANormWhereTheSchemeNormalisesTheBranchInput) {
 TEST_F(EncoderPartsTest, CountsTwoSublayersALayerForOmega) {
   Encoder<Admin> encoder(small_stack(18));
   const auto omega = torch::full({8}, 3.0408390381813574);  // mpmath, see omega_test.cpp
-  for (const auto& layer : encoder->layers) {
-    EXPECT_TRUE(all_close(layer->self_attn_residual->omega.detach(), omega));
-    EXPECT_TRUE(all_close(layer->feed_forward_residual->omega.detach(), omega));
+  for (auto& layer : encoder->layers) {
+    EXPECT_TRUE(all_close(layer->sublayer("self_attn").residual->omega.detach(), omega));
+    EXPECT_TRUE(all_close(layer->sublayer("feed_forward").residual->omega.detach(), omega));
   }
-  EXPECT_EQ(encoder->layers[17]->feed_forward_residual->options.position().index, 35);
-  EXPECT_EQ(encoder->layers[17]->self_attn_residual->options.position().index, 34);
+  EXPECT_EQ(encoder->layers[17]->sublayer("feed_forward").residual->options.position().index, 35);
+  EXPECT_EQ(encoder->layers[17]->sublayer("self_attn").residual->options.position().index, 34);
 }
 
 TEST_F(EncoderPartsTest, DrawsEveryLayerAfreshWithTheFactorsOfItsScheme) {
   Encoder<TFixup> encoder(StackOptions(6, 64, 4, 128));
-  const auto first = encoder->layers[0]->feed_forward->fc1->weight.detach().clone();
+  const auto first = feed_forward(encoder, 0)->fc1->weight.detach().clone();
   const auto report = encoder->reset_parameters();
 
-  EXPECT_FALSE(all_close(encoder->layers[0]->feed_forward->fc1->weight.detach(), first));
-  EXPECT_FALSE(all_close(encoder->layers[0]->feed_forward->fc1->weight,
-                         encoder->layers[1]->feed_forward->fc1->weight));
+  EXPECT_FALSE(all_close(feed_forward(encoder, 0)->fc1->weight.detach(), first));
+  EXPECT_FALSE(
+      all_close(feed_forward(encoder, 0)->fc1->weight, feed_forward(encoder, 1)->fc1->weight));
   double squares = 0.0;
-  for (const auto& layer : encoder->layers) {
-    squares += layer->feed_forward->fc1->weight.square().mean().item<double>() / 6.0;
+  for (size_t i = 0; i < 6; ++i) {
+    squares += feed_forward(encoder, i)->fc1->weight.square().mean().item<double>() / 6.0;
   }
   const double variance = .42809187984500256 * .42809187984500256 * 2.0 / (64.0 + 128.0);
   EXPECT_TRUE(test::within_sampling_error(squares,
@@ -176,10 +182,9 @@ TEST_F(EncoderPartsTest, DrawsEveryLayerAfreshWithTheFactorsOfItsScheme) {
 
 TEST(EncoderErrorTest, NamesTheSizesItNeeds) {
   EXPECT_TRUE(throws([] { Encoder<Admin> encoder(StackOptions(0, 8, 2, 12)); },
-                     "Encoder: expected num_layers, embed_dim and dim_feedforward > 0, but got 0, "
-                     "8 and 12"));
-  EXPECT_TRUE(
-      throws([] { Encoder<Admin> encoder(StackOptions(1, 8, 2, 0)); }, "but got 1, 8 and 0"));
+                     "Encoder: expected num_layers > 0, but got 0"));
+  EXPECT_TRUE(throws([] { Encoder<Admin> encoder(StackOptions(1, 8, 2, 0)); },
+                     "FeedForward: expected embed_dim and dim_feedforward > 0, but got 8 and 0"));
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 
 #include <cmath>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace evenkeel::nn {
@@ -83,6 +84,52 @@ TEST_P(TransformerTest, DoesNotLetPaddingChangeRealTokens) {
 
   EXPECT_TRUE(all_close(model(padded_src, tgt()), logits));
   EXPECT_TRUE(all_close(model(src(), padded_tgt).narrow(1, 0, 3), logits));
+}
+
+TEST_P(TransformerTest, TakesPaddingOnEitherSideWhereToldTo) {
+  auto model = make<Admin>(small().padding(PaddingSide::kEither));
+  const auto alone = model(ids({{5, 6, 7}}), ids({{2, 8, 9}}));
+  const auto padded_tgt = ids({{0, 0, 2, 8, 9}});
+  EXPECT_TRUE(all_close(model(ids({{0, 0, 5, 6, 7}}), ids({{2, 8, 9}})), alone));
+  EXPECT_TRUE(all_close(model(ids({{5, 6, 7}}), padded_tgt).narrow(1, 2, 3), alone));
+  EXPECT_TRUE(all_close(model(ids({{5, 6, 7, 0}}), ids({{2, 8, 9, 0}})).narrow(1, 0, 3), alone));
+  const auto memory = model->encode(ids({{5, 6, 7}}));
+  DecoderCache cache;
+  model->decode(padded_tgt.narrow(1, 0, 3), memory, &cache);
+  EXPECT_TRUE(all_close(model->project(model->decode(padded_tgt.narrow(1, 3, 2), memory, &cache)),
+                        alone.narrow(1, 1, 2)));
+}
+
+TEST_P(TransformerTest, MayRunInSeveralThreadsAtOnce) {
+  for (int64_t round = 0; round < 20; ++round) {
+    auto model = make<Admin>();
+    model->eval();
+    std::vector<torch::Tensor> sources;
+    for (const int64_t length : {3, 300, 600, 2, 1100, 5}) {
+      sources.push_back(torch::randint(1, kVocab, {1, length}, torch::kInt64).to(device()));
+    }
+    std::vector<torch::Tensor> together(sources.size());
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < sources.size(); ++i) {
+      threads.emplace_back([&, i] {
+        const torch::NoGradGuard no_grad;
+        together[i] = model->encode(sources[i]).hidden;
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (size_t i = 0; i < sources.size(); ++i) {
+      EXPECT_TRUE(all_close(together[i], model->encode(sources[i]).hidden.detach()));
+    }
+  }
+}
+
+TEST_P(TransformerTest, MayBeMadeOfASchemeThatIsAValue) {
+  torch::manual_seed(1);
+  Transformer<> by_value(scheme_of<Admin>(), small());
+  torch::manual_seed(1);
+  Transformer<Admin> by_type(small());
+  EXPECT_TRUE(test::same_state(*by_value, *by_type));
+  EXPECT_EQ(by_value->scheme().title, "Admin O(logn)");
 }
 
 TEST_P(TransformerTest, TakesTheTokenForPaddingThatItWasTold) {
@@ -154,7 +201,7 @@ TEST_P(TransformerTest, HasRightGradients) {
 
 template <typename Scheme>
 void expect_clones_saves_and_loads(const torch::Tensor& src, const torch::Tensor& tgt, bool tied) {
-  SCOPED_TRACE(torch::str(scheme::name<Scheme>(), tied ? " tied" : ""));
+  SCOPED_TRACE(torch::str(scheme_of<Scheme>().title, tied ? " tied" : ""));
   Transformer<Scheme> model(small().tie_embeddings(tied));
   model->to(src.device());
   test::randomise(*model);
@@ -228,9 +275,9 @@ TEST_F(TransformerPartsTest, SharesOneEmbeddingWhenTied) {
 
 TEST_F(TransformerPartsTest, BeginsItsGainsByEachStacksDepth) {
   Transformer<AdminO1> model(small().encoder_layers(8).decoder_layers(3));
-  EXPECT_TRUE(all_close(model->encoder->layers[0]->self_attn_residual->omega.detach(),
+  EXPECT_TRUE(all_close(model->encoder->layers[0]->sublayer("self_attn").residual->omega.detach(),
                         torch::full({8}, 4.0)));
-  EXPECT_TRUE(all_close(model->decoder->layers[0]->self_attn_residual->omega.detach(),
+  EXPECT_TRUE(all_close(model->decoder->layers[0]->sublayer("self_attn").residual->omega.detach(),
                         torch::full({8}, 3.0)));
 }
 
@@ -255,6 +302,13 @@ TEST_F(TransformerPartsTest, DrawsEmbeddingsOfUnitLengthTimesTheSchemesFactor) {
   expect_length(untied->head->weight, kManyTokens, 1.0);
 }
 
+TEST_F(TransformerPartsTest, KeepsItsPositionsOutOfCheckpoints) {
+  Transformer<Admin> model(small());
+  for (const auto& name : test::state_names(*model)) {
+    EXPECT_EQ(name.find("position"), std::string::npos) << name;
+  }
+}
+
 TEST_F(TransformerPartsTest, BeginsAfreshWithOtherWeightsOfTheSameKind) {
   Transformer<Admin> model(small());
   const auto before = test::copy_of_state(*model);
@@ -274,6 +328,21 @@ TEST(TransformerErrorTest, NeedsPaddingThatIsInTheVocabulary) {
                      "Transformer: expected pad_id in [0, 11), but got 11"));
   EXPECT_TRUE(throws([] { Transformer<Admin> model(small().pad_id(-1)); },
                      "Transformer: expected pad_id in [0, 11), but got -1"));
+}
+
+TEST(TransformerErrorTest, ChecksItsOptionsAtConstruction) {
+  EXPECT_TRUE(throws([] { Transformer<Admin> model(small().embed_dim(9).num_heads(3)); },
+                     "Transformer: expected an even embed_dim for its sinusoidal positions, but "
+                     "got 9"));
+  EXPECT_TRUE(throws([] { Transformer<Admin> model(small().encoder_layers(0)); },
+                     "Encoder: expected num_layers > 0, but got 0"));
+}
+
+TEST(TransformerErrorTest, NamesTheOptionForPaddingOnTheLeft) {
+  Transformer<Admin> model(small());
+  const auto ids = torch::tensor({{0, 2, 3}}, torch::kInt64);
+  EXPECT_TRUE(throws([&] { model(ids.flip(1), ids); }, "padding(PaddingSide::kEither)"));
+  EXPECT_TRUE(throws([&] { model(ids, ids.flip(1)); }, "padding(PaddingSide::kEither)"));
 }
 
 TEST(TransformerErrorTest, NamesTheTokensItNeeds) {

@@ -30,9 +30,9 @@ namespace evenkeel {
 namespace {
 
 // An RMSNorm of a user's own, told to the kernels below.
-class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
+class OwnRmsNormImpl : public torch::nn::Cloneable<OwnRmsNormImpl> {
  public:
-  explicit ScaleNormImpl(int64_t embed_dim) : embed_dim_(embed_dim) { reset(); }
+  explicit OwnRmsNormImpl(int64_t embed_dim) : embed_dim_(embed_dim) { reset(); }
   void reset() override { weight = register_parameter("weight", torch::ones({embed_dim_})); }
   torch::Tensor forward(const torch::Tensor& x) {
     return x * (x.square().mean(-1, /*keepdim=*/true) + 1e-6).rsqrt() * weight;
@@ -42,11 +42,11 @@ class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
  private:
   int64_t embed_dim_;
 };
-TORCH_MODULE(ScaleNorm);
+TORCH_MODULE(OwnRmsNorm);
 
 // Gains on both sides, as a user may have them.
 struct TwoGains {
-  static constexpr NormPlacement kNorm = NormPlacement::kAfterSum;
+  static Norms norms(const Position&) { return Norms::at_sum(); }
   static Gain shortcut(const Position&) { return Gain::fixed(1.5); }
   static Gain branch(const Position&) { return Gain::trained(0.5, GainShape::kPerChannel); }
 };
@@ -54,8 +54,8 @@ struct TwoGains {
 }  // namespace
 
 template <>
-struct FusedNorm<ScaleNorm> {
-  static std::optional<ResidualNorm> of(const ScaleNormImpl& norm) {
+struct FusedNorm<OwnRmsNorm> {
+  static std::optional<ResidualNorm> of(const OwnRmsNormImpl& norm) {
     return ResidualNorm::rms_norm(norm.weight, 1e-6);
   }
 };
@@ -118,7 +118,7 @@ TEST_P(FusedTest, AgreesWithOperatorsInEveryScheme) {
     expect_same(Residual<Admin>(options), type);
     expect_same(Residual<TFixup>(options), type);
     expect_same(Residual<TwoGains>(options), type);
-    expect_same(Residual<TwoGains, ScaleNorm>(options), type);
+    expect_same(Residual<TwoGains, OwnRmsNorm>(options), type);
     expect_same(AdminResidual<>(12), type);
     expect_same(AdminResidual<NoBranch, torch::nn::LayerNorm>(
                     AdminResidualOptions(12).as_parameter(true).embed_dim(kDim)),

@@ -27,8 +27,8 @@ class BlockImpl : public torch::nn::Cloneable<BlockImpl> {
   BlockImpl() { reset(); }
   void reset() override {
     fc = register_module("fc", torch::nn::Linear(4, 4));
-    constant = as_buffer(*this, "constant", 36);
-    trained = as_parameter(*this, "trained", 12, 4, OutputChangeScale::kO1);
+    constant = register_omega_buffer(*this, "constant", 36);
+    trained = register_omega_parameter(*this, "trained", 12, 4, OutputChangeScale::kO1);
   }
   torch::Tensor forward(const torch::Tensor& x) { return (x * constant + fc(x)) * trained; }
 
@@ -66,9 +66,9 @@ TEST_P(RegisterOmegaTest, ReturnsWhatTheModuleGoesOnHolding) {
 
 TEST_P(RegisterOmegaTest, NeedsASizeForAParameter) {
   Block block;
-  EXPECT_TRUE(throws([&] { as_parameter(*block, "again", 12, 0); },
+  EXPECT_TRUE(throws([&] { register_omega_parameter(*block, "again", 12, 0); },
                      "a gain per channel needs embed_dim > 0, but got 0"));
-  EXPECT_TRUE(throws<std::invalid_argument>([&] { as_buffer(*block, "again", 0); },
+  EXPECT_TRUE(throws<std::invalid_argument>([&] { register_omega_buffer(*block, "again", 0); },
                                             "omega_init: expected num_res_layers >= 1, but got 0"));
 }
 

@@ -47,22 +47,22 @@ class ResidualStreamTest : public test::DeviceTest {
     std::vector<Residual<Scheme, Norm>> residuals{make<Scheme, Norm>(),
                                                   make<Scheme, Norm>(),
                                                   make<Scheme, Norm>()};
-    auto last = make<PreNorm, Norm>()->norm;
+    auto last = make<PreNorm, Norm>()->input_norm;
     const auto x = randn({5, 7, kDim}).requires_grad_();
     ResidualStream stream = x;
     auto y = x;
     std::vector<torch::Tensor> inputs{x};
     for (auto& residual : residuals) {
-      stream = residual->around(std::move(stream), f);
-      y = residual->around(y, f);
+      stream = residual->apply_branch(std::move(stream), f);
+      y = residual->apply_branch(y, f);
       for (const auto& parameter : residual->parameters()) inputs.push_back(parameter);
     }
     const auto normed = stream.normed(last);
-    EXPECT_TRUE(all_close(normed, last->forward(y)));
+    EXPECT_TRUE(all_close(normed, last(y)));
     EXPECT_TRUE(all_close(stream.sum(), y));
     const auto dy = randn({5, 7, kDim});
     const auto actual = torch::autograd::grad({normed, stream.sum()}, inputs, {dy, dy});
-    const auto expected = torch::autograd::grad({last->forward(y), y}, inputs, {dy, dy});
+    const auto expected = torch::autograd::grad({last(y), y}, inputs, {dy, dy});
     for (size_t i = 0; i < inputs.size(); ++i) {
       const auto size = expected[i].abs().max();
       EXPECT_TRUE(all_close(actual[i] / size, expected[i] / size)) << "gradient " << i;
@@ -91,6 +91,19 @@ TEST_P(ResidualStreamTest, MakesASumOnce) {
   EXPECT_TRUE(all_close(stream.normed(norm), norm(sum)));
 }
 
+TEST_P(ResidualStreamTest, CopiesShareOneSumAndOneDropoutMask) {
+  const ResidualTerms terms{randn({30, kDim}), randn({30, kDim}), {}, {}, {}, 0.5};
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({kDim}));
+  norm->to(device());
+  for (const bool copy_first : {false, true}) {
+    ResidualStream stream(terms);
+    auto copy = stream;
+    const auto normed = (copy_first ? copy : stream).normed(norm);
+    EXPECT_TRUE(same_bits(stream.sum(), copy.sum()));
+    EXPECT_TRUE(all_close(normed, norm(copy.sum())));
+  }
+}
+
 TEST_P(ResidualStreamTest, MakesSumAndNormInOneKernel) {
   auto first = make<PreNorm>();
   auto second = make<PreNorm>();
@@ -99,8 +112,8 @@ TEST_P(ResidualStreamTest, MakesSumAndNormInOneKernel) {
     const FusedResidualGuard guard(fused);
     const torch::NoGradGuard no_grad;
     const auto work = [&] {
-      auto stream = second->around(first->around(ResidualStream(x), f), f);
-      stream.normed(second->norm);
+      auto stream = second->apply_branch(first->apply_branch(ResidualStream(x), f), f);
+      stream.normed(second->input_norm);
     };
     work();
     return test::operators_of(work);

@@ -33,7 +33,7 @@ constexpr int64_t kDim = 8;
 
 // A user's own: a constant on the shortcut, a trained gain per channel on the branch, norm inside.
 struct Gained {
-  static constexpr NormPlacement kNorm = NormPlacement::kBeforeBranch;
+  static Norms norms(const Position&) { return Norms::at_input(); }
   static Gain shortcut(const Position&) { return Gain::fixed(0.5); }
   static Gain branch(const Position& position) {
     return Gain::trained(1.0 / static_cast<double>(position.index + 1), GainShape::kPerChannel);
@@ -42,12 +42,20 @@ struct Gained {
 
 // A user's own: one trained number on the branch, no norm, as ReZero has it.
 struct Muted {
-  static constexpr NormPlacement kNorm = NormPlacement::kNone;
+  static Norms norms(const Position&) { return Norms::none(); }
   static Gain branch(const Position&) { return Gain::trained(0.0, GainShape::kScalar); }
 };
 
-template <typename Norm>
-torch::Tensor written_out_norm(const torch::Tensor& x, Norm& norm) {
+// Norms in every slot, with a gain on their output.
+struct FullyNormed {
+  static Norms norms(const Position&) { return Norms::at_input().and_branch().and_sum(); }
+  static double norm_gain(const Position& position) {
+    return 1.0 / std::sqrt(static_cast<double>(position.layer + 1));
+  }
+};
+
+torch::Tensor written_out_norm(const torch::Tensor& x, const AnyNorm& any) {
+  const auto norm = any.as<torch::nn::LayerNorm>();
   const auto centred = x - x.mean(-1, /*keepdim=*/true);
   const auto variance = centred.square().mean(-1, /*keepdim=*/true);
   return centred / (variance + 1e-5).sqrt() * norm->weight + norm->bias;
@@ -76,40 +84,95 @@ class ResidualTest : public test::DeviceTest {
 TEST_P(ResidualTest, OfPostNormNormalisesTheSum) {
   auto residual = make<PostNorm>();
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(all_close(residual->around(x, f), written_out_norm(x + f(x), residual->norm)));
+  EXPECT_TRUE(
+      all_close(residual->apply_branch(x, f), written_out_norm(x + f(x), residual->sum_norm)));
 }
 
 TEST_P(ResidualTest, OfPreNormNormalisesWhatTheBranchReads) {
   auto residual = make<PreNorm>();
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(all_close(residual->around(x, f), x + f(written_out_norm(x, residual->norm))));
+  EXPECT_TRUE(
+      all_close(residual->apply_branch(x, f), x + f(written_out_norm(x, residual->input_norm))));
 }
 
 TEST_P(ResidualTest, OfAdminNormalisesTheSumWithTheScaledShortcut) {
   auto residual = make<Admin>();
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(all_close(residual->around(x, f),
-                        written_out_norm(x * residual->omega + f(x), residual->norm)));
+  EXPECT_TRUE(all_close(residual->apply_branch(x, f),
+                        written_out_norm(x * residual->omega + f(x), residual->sum_norm)));
 }
 
 TEST_P(ResidualTest, OfTFixupIsAPlainSum) {
   auto residual = make<TFixup>();
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(same_bits(residual->around(x, f), x + f(x)));
+  EXPECT_TRUE(same_bits(residual->apply_branch(x, f), x + f(x)));
 }
 
 TEST_P(ResidualTest, OfAUsersSchemeAppliesBothGains) {
   auto residual = make<Gained>();
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(all_close(residual->around(x, f),
-                        0.5 * x + residual->branch_gain * f(written_out_norm(x, residual->norm))));
+  EXPECT_TRUE(
+      all_close(residual->apply_branch(x, f),
+                0.5 * x + residual->branch_gain * f(written_out_norm(x, residual->input_norm))));
+}
+
+TEST_P(ResidualTest, HasANormInEverySlotAndAGainOnTheirOutput) {
+  auto position = Position::of(12);
+  position.layer = 3;
+  auto residual = make<FullyNormed>({position, kDim});
+  const auto x = randn({2, 3, kDim});
+  const auto h = 0.5 * written_out_norm(x, residual->input_norm);
+  const auto f_x = 0.5 * written_out_norm(f(h), residual->branch_norm);
+  const auto y = 0.5 * written_out_norm(x + f_x, residual->sum_norm);
+  EXPECT_TRUE(all_close(residual->apply_branch(x, f), y));
+  EXPECT_TRUE(all_close(residual->apply_branch(ResidualStream(x), f).sum(), y));
+}
+
+TEST_P(ResidualTest, TakesTheKindOfNormAndItsEpsFromTheOptions) {
+  const auto x = randn({2, kDim});
+  for (const auto kind :
+       {NormKind::kLayerNorm, NormKind::kRmsNorm, NormKind::kScaleNorm, NormKind::kNone}) {
+    SCOPED_TRACE(to_string(kind));
+    Residual<PostNorm> residual(third_of_12().norm(kind).eps(0.5));
+    residual->to(device());
+    const auto sum = x + x;
+    const auto centred = sum - sum.mean(-1, true);
+    const auto expected =
+        kind == NormKind::kLayerNorm ? centred / (centred.square().mean(-1, true) + 0.5).sqrt()
+        : kind == NormKind::kRmsNorm ? sum / (sum.square().mean(-1, true) + 0.5).sqrt()
+        : kind == NormKind::kScaleNorm
+            ? sum / sum.norm(2, -1, true).clamp_min(0.5) * std::sqrt(static_cast<double>(kDim))
+            : sum;
+    EXPECT_TRUE(all_close(residual(x, x), expected));
+  }
+  Residual<PostNorm> dyt(third_of_12().norm(NormKind::kDyT));
+  dyt->to(device());
+  EXPECT_TRUE(all_close(dyt(x, x), (0.5 * (x + x)).tanh()));
+}
+
+TEST_P(ResidualTest, ResetsItsGainsAndNorms) {
+  auto residual = make<Gained>();
+  auto fresh = Residual<Gained>(third_of_12());
+  fresh->to(device());
+  EXPECT_FALSE(test::same_state(*residual, *fresh));
+  residual->reset_parameters();
+  EXPECT_TRUE(test::same_state(*residual, *fresh));
+}
+
+TEST_P(ResidualTest, IsOneModuleWhetherTheSchemeIsAValueOrAType) {
+  Residual<> residual = Residual<Admin>(third_of_12());
+  residual->to(device());
+  const auto x = randn({2, kDim});
+  Residual<> other(scheme_of<Admin>(), third_of_12());
+  other->to(device());
+  EXPECT_TRUE(same_bits(residual(x, x), other(x, x)));
 }
 
 TEST_P(ResidualTest, OfABranchGainOfNoughtIsTheIdentity) {
   Residual<Muted> residual(third_of_12());
   residual->to(device());
   const auto x = randn({2, 3, kDim});
-  EXPECT_TRUE(same_bits(residual->around(x, f), x));
+  EXPECT_TRUE(same_bits(residual->apply_branch(x, f), x));
 }
 
 TEST_P(ResidualTest, TakesANormOfAnotherKind) {
@@ -117,7 +180,7 @@ TEST_P(ResidualTest, TakesANormOfAnotherKind) {
   residual->to(device());
   const auto x = randn({2, 3, kDim});
   const auto sum = x + f(x);
-  EXPECT_TRUE(all_close(residual->around(x, f), sum / sum.square().mean(-1, true).sqrt()));
+  EXPECT_TRUE(all_close(residual->apply_branch(x, f), sum / sum.square().mean(-1, true).sqrt()));
 }
 
 TEST_P(ResidualTest, KeepsHalfPrecision) {
@@ -168,10 +231,11 @@ void expect_right_gradients(torch::Device device) {
   inputs.push_back(w);
   EXPECT_TRUE(test::gradients_are_right(
       [&] {
-        return residual->around(x, [&](const torch::Tensor& h) { return h.matmul(w).tanh(); });
+        return residual->apply_branch(x,
+                                      [&](const torch::Tensor& h) { return h.matmul(w).tanh(); });
       },
       inputs))
-      << scheme::name<Scheme>();
+      << scheme_of<Scheme>().title;
 }
 
 TEST_P(ResidualTest, HasRightGradients) {
@@ -180,11 +244,12 @@ TEST_P(ResidualTest, HasRightGradients) {
   expect_right_gradients<Admin>(device());
   expect_right_gradients<TFixup>(device());
   expect_right_gradients<Gained>(device());
+  expect_right_gradients<FullyNormed>(device());
 }
 
 template <typename Scheme>
 void expect_clones_saves_and_loads(torch::Device device) {
-  SCOPED_TRACE(scheme::name<Scheme>());
+  SCOPED_TRACE(scheme_of<Scheme>().title);
   Residual<Scheme> residual(third_of_12());
   residual->to(device);
   test::randomise(*residual);
@@ -208,6 +273,7 @@ TEST_P(ResidualTest, ClonesSavesAndLoads) {
   expect_clones_saves_and_loads<PreNorm>(device());
   expect_clones_saves_and_loads<Admin>(device());
   expect_clones_saves_and_loads<Gained>(device());
+  expect_clones_saves_and_loads<FullyNormed>(device());
 }
 
 EVENKEEL_ON_EVERY_DEVICE(ResidualTest);
@@ -223,6 +289,17 @@ TEST(ResidualNamesTest, RegistersOnlyWhatTheSchemeHas) {
             (Names{"branch_gain", "norm.weight", "norm.bias", "buffers", "omega"}));
 }
 
+TEST(ResidualNamesTest, CallsTheNormOfTheSumNormAndOthersByTheirSlot) {
+  EXPECT_EQ(test::state_names(*Residual<FullyNormed>(third_of_12())),
+            (Names{"input_norm.weight",
+                   "input_norm.bias",
+                   "branch_norm.weight",
+                   "branch_norm.bias",
+                   "norm.weight",
+                   "norm.bias",
+                   "buffers"}));
+}
+
 TEST(ResidualNamesTest, BeginsItsGainsByThePosition) {
   Residual<Admin> admin(third_of_12());
   EXPECT_TRUE(all_close(admin->omega.detach(), torch::full({kDim}, 2.0170092186865782)));
@@ -235,16 +312,24 @@ TEST(ResidualNamesTest, BeginsItsGainsByThePosition) {
 
 TEST(ResidualPrintTest, SaysItsSchemeAndOptions) {
   EXPECT_EQ(test::printed(Residual<TFixup>(third_of_12().dropout(0.5))),
-            "evenkeel::Residual<T-Fixup>(num_res_layers=12, embed_dim=8, norm=none, dropout=0.5)");
+            "evenkeel::Residual<T-Fixup>(num_res_layers=12, embed_dim=8, norms=none, dropout=0.5)");
   EXPECT_NE(test::printed(Residual<Admin>(third_of_12()))
                 .find("evenkeel::Residual<Admin O(logn)>(num_res_layers=12, embed_dim=8, "
-                      "norm=after the sum, dropout=0)(\n  (norm): torch::nn::LayerNorm("),
+                      "norms=sum, dropout=0)(\n  (norm): torch::nn::LayerNorm("),
             std::string::npos);
 }
 
 TEST(ResidualErrorTest, NeedsASize) {
   EXPECT_TRUE(throws([] { Residual<TFixup> residual(ResidualOptions(Position::of(12), 0)); },
                      "Residual: expected embed_dim > 0, but got 0"));
+}
+
+TEST(ResidualErrorTest, NeedsAnEpsThatItsNormHas) {
+  EXPECT_TRUE(throws([] { Residual<PostNorm> residual(third_of_12().eps(-1.0)); },
+                     "Residual: expected eps > 0, or 0 for the default, but got -1"));
+  EXPECT_TRUE(
+      throws([] { Residual<PostNorm> residual(third_of_12().norm(NormKind::kDyT).eps(1.0)); },
+             "norm: DyT takes no eps from outside, but got 1"));
 }
 
 TEST(ResidualErrorTest, NeedsAProbability) {

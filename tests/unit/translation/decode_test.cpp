@@ -40,10 +40,10 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     model_ = make_model(config, kVocabulary);
     // Outputs of a fresh model are nearly uniform; these differ enough for no two to tie.
     const torch::NoGradGuard no_grad;
-    for (auto& parameter : model_->module().parameters()) parameter.mul_(1.7);
+    for (auto& parameter : model_->parameters()) parameter.mul_(1.7);
     device_ = device_of(config);
-    model_->module().to(device_);
-    model_->module().eval();
+    model_->to(device_);
+    model_->eval();
   }
 
   // log P(piece | source, prefix) of every next piece, from a full forward without cache.
@@ -71,7 +71,7 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     return best;
   }
 
-  std::unique_ptr<TranslationModel> model_;
+  nn::Transformer<> model_;
   torch::Device device_{torch::kCPU};
 
  private:
@@ -151,9 +151,9 @@ TEST_P(DecodeTest, TranslationsDoNotDependOnTheBatch) {
 }
 
 TEST_P(DecodeTest, TheModelComesBackInItsMode) {
-  model_->module().train();
+  model_->train();
   translate(*model_, kSources, device_, false, {});
-  EXPECT_TRUE(model_->module().is_training());
+  EXPECT_TRUE(model_->is_training());
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, DecodeTest, ::testing::Values("cpu", "cuda"));

@@ -38,7 +38,8 @@ inline bool is_norm(const torch::nn::Module& module) {
     return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
   };
   const auto& type = module.name();
-  return ends_with(type, "NormImpl") || ends_with(type, "Norm") || ends_with(type, "Norm1dImpl");
+  return ends_with(type, "NormImpl") || ends_with(type, "Norm") || ends_with(type, "Norm1dImpl") ||
+         ends_with(type, "DyTImpl");
 }
 
 /// The role of a module's own parameter, where its type or name tells.

@@ -202,6 +202,18 @@ SublayerBuilder& SublayerBuilder::norm(const T& module, std::optional<NormSlot> 
   return *this;
 }
 
+inline SublayerBuilder& SublayerBuilder::norm(const std::shared_ptr<torch::nn::Module>& module,
+                                              std::optional<NormSlot> slot) {
+  auto& told = sublayer();
+  SublayerNorm norm{slot, module, {}};
+  for (const auto& parameter : module->parameters()) {
+    const auto entries = anatomy_.tell(parameter, {{Role::kNorm}}, told.stack, told.index);
+    norm.parameters.insert(norm.parameters.end(), entries.begin(), entries.end());
+  }
+  told.norms.push_back(std::move(norm));
+  return *this;
+}
+
 inline SublayerBuilder& SublayerBuilder::gain(const torch::Tensor& tensor,
                                               std::optional<GainSlot> slot) {
   if (!tensor.defined()) return *this;

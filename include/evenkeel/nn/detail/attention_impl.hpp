@@ -25,6 +25,8 @@ void AttentionImplBase<Derived>::reset() {
     k_proj = this->register_module("k_proj", linear(kv));
     v_proj = this->register_module("v_proj", linear(kv));
   }
+  inside_norm = options.inside_norm().make(d);
+  if (!inside_norm.is_empty()) this->register_module("inside_norm", inside_norm.ptr());
   out_proj = this->register_module("out_proj", linear(d));
   AttentionImplBase::reset_parameters();
 }
@@ -52,6 +54,7 @@ void AttentionImplBase<Derived>::reset_parameters() {
   reset_linear(k_proj, Role::kKey);
   reset_linear(v_proj, Role::kValue);
   reset_linear(out_proj, Role::kAttentionOutput);
+  if (!inside_norm.is_empty()) inside_norm.reset_parameters();
 }
 
 template <typename Derived>
@@ -183,21 +186,22 @@ void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
 namespace detail {
 
 template <typename Derived>
-void describe_attention(AttentionImplBase<Derived>& attention, AnatomyBuilder& anatomy) {
-  auto sublayer = anatomy.sublayer("attention");
-  if (attention.options.packed()) {
-    TORCH_CHECK(attention.options.kv_heads() == attention.options.num_heads(),
-                "anatomy: expected num_kv_heads of a packed projection to be num_heads, ",
-                attention.options.num_heads(),
-                ", but got ",
-                attention.options.kv_heads(),
-                "; packed(false) has a matrix for each");
-    sublayer.query_key_value(attention.in_proj_weight);
-    anatomy.bias(attention.in_proj_bias);
+void tell_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
+  const auto& options = attention.options;
+  if (options.packed()) {
+    sublayer
+        .query_key_value(attention.in_proj_weight,
+                         options.embed_dim(),
+                         options.kv_dim(),
+                         options.kv_dim())
+        .bias(attention.in_proj_bias);
   } else {
     sublayer.query(attention.q_proj).key(attention.k_proj).value(attention.v_proj);
   }
   sublayer.output(attention.out_proj);
+  if (!attention.inside_norm.is_empty()) {
+    sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
+  }
 }
 
 }  // namespace detail

@@ -3,84 +3,223 @@
 
 #include <evenkeel/anatomy/torch_nn.hpp>
 #include <evenkeel/init/apply_init.hpp>
+#include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/feed_forward.hpp>
+#include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/residual_stream.hpp>
+#include <evenkeel/residual/scheme.hpp>
 
+#include <ATen/autocast_mode.h>
 #include <c10/util/Exception.h>
-#include <torch/nn/module.h>
-#include <torch/nn/modules/normalization.h>
+#include <torch/nn/cloneable.h>
+#include <torch/types.h>
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace evenkeel::nn::detail {
 
-inline void check_stack(const char* name, const StackOptions& options) {
-  TORCH_CHECK(options.num_layers() > 0 && options.embed_dim() > 0 && options.dim_feedforward() > 0,
-              name,
-              ": expected num_layers, embed_dim and dim_feedforward > 0, but got ",
-              options.num_layers(),
-              ", ",
-              options.embed_dim(),
-              " and ",
-              options.dim_feedforward());
+/// The kinds of sub-layer of each layer of a stack, as its options have them.
+inline std::vector<SublayerKind> sublayer_kinds(const StackOptions& options, Stack stack) {
+  if (!options.sublayers().empty()) return options.sublayers();
+  if (stack == Stack::kDecoder && options.cross_attention()) {
+    return {SublayerKind::kSelfAttention,
+            SublayerKind::kCrossAttention,
+            SublayerKind::kFeedForward};
+  }
+  return {SublayerKind::kSelfAttention, SublayerKind::kFeedForward};
 }
 
-/// Makes the parts of one layer from the options of its stack.
-template <typename Scheme>
-class LayerParts {
+/// Where sub-layer `index`, from 0, of a stack stands.
+inline Position position_in(const StackOptions& options, Stack stack, int64_t index) {
+  const auto kinds = sublayer_kinds(options, stack);
+  const auto in_a_layer = static_cast<int64_t>(kinds.size());
+  const bool encoder = stack == Stack::kEncoder;
+  Position position;
+  position.stack = stack;
+  position.kind = kinds[static_cast<size_t>(index % in_a_layer)];
+  position.layer = index / in_a_layer;
+  position.index = index;
+  position.num_res_layers = in_a_layer * options.num_layers();
+  position.encoder_layers = encoder ? options.num_layers() : options.other_layers();
+  position.decoder_layers = encoder ? options.other_layers() : options.num_layers();
+  return position;
+}
+
+/// The branch of that kind, as the stack's options have it.
+inline AnyBranch make_branch(const StackOptions& options,
+                             const Norms& norms,
+                             double norm_gain,
+                             SublayerKind kind) {
+  InsideNorm inside;
+  if (norms.inside) inside = {options.norm(), options.norm_eps(), norm_gain};
+  switch (kind) {
+    case SublayerKind::kSelfAttention:
+    case SublayerKind::kCrossAttention:
+      return {MultiHeadAttention(MultiHeadAttentionOptions(options.embed_dim(), options.num_heads())
+                                     .num_kv_heads(options.num_kv_heads())
+                                     .bias(options.bias())
+                                     .dropout(options.attention_dropout())
+                                     .inside_norm(inside)),
+              kind};
+    case SublayerKind::kFeedForward:
+      return {FeedForward(FeedForwardOptions(options.embed_dim(), options.dim_feedforward())
+                              .activation(options.activation())
+                              .bias(options.bias())
+                              .dropout(options.activation_dropout())
+                              .inside_norm(inside)),
+              kind};
+    case SublayerKind::kOther:
+      break;
+  }
+  TORCH_CHECK(false,
+              "a stack makes attention and feed-forward; for a block of your own, pass the layers");
+  return {FeedForward(nullptr), kind};
+}
+
+/// One layer of a stack, each sub-layer in the scheme's residual.
+inline Layer make_layer(const Scheme& scheme,
+                        const StackOptions& options,
+                        Stack stack,
+                        int64_t layer) {
+  constexpr std::array kNames{"self_attn", "cross_attn", "feed_forward"};
+  const auto kinds = sublayer_kinds(options, stack);
+  std::vector<Sublayer> sublayers;
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const auto index = layer * static_cast<int64_t>(kinds.size()) + static_cast<int64_t>(i);
+    const auto position = position_in(options, stack, index);
+    const auto before =
+        std::count(kinds.begin(), kinds.begin() + static_cast<int64_t>(i), kinds[i]);
+    const auto branch =
+        make_branch(options, scheme.norms(position), scheme.norm_gain(position), kinds[i]);
+    std::string name = kNames[static_cast<size_t>(kinds[i])];
+    if (before > 0) name += "_" + std::to_string(before + 1);
+    sublayers.push_back({name,
+                         kinds[i],
+                         branch,
+                         Residual<>(scheme,
+                                    ResidualOptions(position, options.embed_dim())
+                                        .dropout(options.dropout())
+                                        .norm(options.norm())
+                                        .eps(options.norm_eps()))});
+  }
+  return Layer(std::move(sublayers));
+}
+
+/// dtype and device of the queries that x (B, T, embed_dim) becomes, for masks made once for all
+/// layers.
+inline torch::TensorOptions query_options(const torch::Tensor& x) {
+  const auto device = x.device().type();
+  return at::autocast::is_autocast_enabled(device)
+             ? x.options().dtype(at::autocast::get_autocast_dtype(device))
+             : x.options();
+}
+
+/// What encoder and decoder are: layers, and a norm at the end where the last sub-layer leaves the
+/// stream without one although it read it normalised.
+template <typename Derived>
+class StackModule : public torch::nn::Cloneable<Derived> {
  public:
-  LayerParts(const StackOptions& options, Stack stack, int64_t sublayers, int64_t layer)
-      : options_(options), stack_(stack), sublayers_(sublayers), layer_(layer) {}
-
-  MultiHeadAttention attention() const {
-    return MultiHeadAttention(MultiHeadAttentionOptions(options_.embed_dim(), options_.num_heads())
-                                  .dropout(options_.attention_dropout()));
+  /// Called by clone() on a member-wise copy, which still shares its children with the original.
+  void reset() override {
+    for (auto& layer : layers) layer = std::dynamic_pointer_cast<LayerImpl>(layer->clone());
+    norm = norm.clone();
+    register_all();
   }
 
-  FeedForward feed_forward() const {
-    return FeedForward(FeedForwardOptions(options_.embed_dim(), options_.dim_feedforward())
-                           .dropout(options_.activation_dropout()));
+  /// Re-initialises everything as the scheme has it: weights, biases, gains and norms.
+  InitReport reset_parameters() {
+    for (auto& layer : layers) {
+      for (auto& sublayer : layer->sublayers) {
+        sublayer.residual->reset_parameters();
+        sublayer.branch.reset_parameters();
+      }
+    }
+    if (!norm.is_empty()) norm.reset_parameters();
+    return draw();
   }
 
-  /// The residual of the layer's sub-layer `sublayer`, from 0.
-  Residual<Scheme> residual(int64_t sublayer) const {
-    const bool encoder = stack_ == Stack::kEncoder;
-    Position position;
-    position.stack = stack_;
-    position.index = layer_ * sublayers_ + sublayer;
-    position.num_res_layers = sublayers_ * options_.num_layers();
-    position.encoder_layers = encoder ? options_.num_layers() : options_.other_layers();
-    position.decoder_layers = encoder ? options_.other_layers() : options_.num_layers();
-    return Residual<Scheme>(
-        ResidualOptions(position, options_.embed_dim()).dropout(options_.dropout()));
+  StackOptions options;       ///< The options with which this was constructed.
+  std::vector<Layer> layers;  ///< First to last.
+  AnyNorm norm;               ///< The norm at the end; empty where there is none.
+
+ protected:
+  StackModule(const char* name, Scheme scheme, const StackOptions& options_, Stack stack)
+      : StackModule(name, scheme, options_, stack, made(name, scheme, options_, stack)) {}
+
+  StackModule(const char* name,
+              Scheme scheme,
+              const StackOptions& options_,
+              Stack stack,
+              std::vector<Layer> layers_)
+      : options(options_), layers(std::move(layers_)), scheme_(std::move(scheme)), stack_(stack) {
+    TORCH_CHECK(static_cast<int64_t>(layers.size()) == options.num_layers(),
+                name,
+                ": expected as many layers as num_layers, ",
+                options.num_layers(),
+                ", but got ",
+                layers.size());
+    if (layers.back()->sublayers.back().residual->norms().leave_sum_open()) {
+      norm = options.norm().make(options.embed_dim(), options.norm_eps());
+    }
+    register_all();
+    draw();
+  }
+
+  /// The output of the stack, with a cache that holds an entry for each layer.
+  torch::Tensor run(const torch::Tensor& x,
+                    const BranchInputs& inputs,
+                    std::vector<LayerCache>* cache = nullptr) {
+    ResidualStream stream = x;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      auto* of_layer = cache == nullptr ? nullptr : &cache->at(i);
+      stream = layers[i]->forward_stream(std::move(stream), inputs, of_layer);
+    }
+    return norm.is_empty() ? stream.sum() : stream.normed(norm);
   }
 
  private:
-  const StackOptions& options_;
+  static std::vector<Layer> made(const char* name,
+                                 const Scheme& scheme,
+                                 const StackOptions& options,
+                                 Stack stack) {
+    TORCH_CHECK(options.num_layers() > 0,
+                name,
+                ": expected num_layers > 0, but got ",
+                options.num_layers());
+    options.check_layer(name);
+    std::vector<Layer> layers;
+    for (int64_t i = 0; i < options.num_layers(); ++i) {
+      layers.push_back(make_layer(scheme, options, stack, i));
+    }
+    return layers;
+  }
+
+  void register_all() {
+    for (size_t i = 0; i < layers.size(); ++i) {
+      this->register_module("layer_" + std::to_string(i), layers[i]);
+    }
+    if (!norm.is_empty()) this->register_module("norm", norm.ptr());
+  }
+
+  InitReport draw() {
+    auto anatomy = anatomy_of<Layer>(*this, stack_);
+    (stack_ == Stack::kEncoder ? anatomy.decoder_layers : anatomy.encoder_layers) =
+        options.other_layers();
+    return apply_init(anatomy, scheme_.draw);
+  }
+
+  Scheme scheme_;
   Stack stack_;
-  int64_t sublayers_;
-  int64_t layer_;
 };
-
-/// The norm at the end of a stack whose sub-layers normalise before the branch; empty elsewhere.
-template <typename Scheme>
-torch::nn::LayerNorm register_final_norm(torch::nn::Module& stack, int64_t embed_dim) {
-  if (scheme::norm_placement<Scheme>() != NormPlacement::kBeforeBranch) return nullptr;
-  return stack.register_module("norm",
-                               torch::nn::LayerNorm(torch::nn::LayerNormOptions({embed_dim})));
-}
-
-/// Draws and scales the weights of a stack as its scheme wants them.
-template <typename Scheme, typename Layer>
-InitReport init_stack(torch::nn::Module& stack, Stack kind, const StackOptions& options) {
-  auto anatomy = anatomy_of<Layer>(stack, kind);
-  (kind == Stack::kEncoder ? anatomy.decoder_layers : anatomy.encoder_layers) =
-      options.other_layers();
-  return apply_init(anatomy, InitBase::kXavier, [](Role role, const Position& position) {
-    return scheme::init_factor<Scheme>(role, position);
-  });
-}
 
 }  // namespace evenkeel::nn::detail

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdint>
 #include <string>
@@ -34,6 +35,12 @@ inline torch::Tensor register_gain(torch::nn::Module& module,
           torch::full({per_channel ? embed_dim : 1}, gain.value, torch::kFloat32));
   }
   return {};
+}
+
+/// Puts a registered gain back to its initial value.
+inline void reset_gain(torch::Tensor& tensor, const Gain& gain) {
+  const torch::NoGradGuard no_grad;
+  if (tensor.defined()) tensor.fill_(gain.value);
 }
 
 }  // namespace evenkeel::detail

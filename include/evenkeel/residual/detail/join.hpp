@@ -1,41 +1,58 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/join_residual.hpp>
+#include <evenkeel/core/position.hpp>
+#include <evenkeel/kernels/fused_residual.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
-#include <evenkeel/residual/fused_norm.hpp>
+#include <evenkeel/residual/any_norm.hpp>
+#include <evenkeel/residual/observer.hpp>
 
+#include <torch/nn/module.h>
 #include <torch/types.h>
 
-#include <type_traits>
-#include <utility>
-
 namespace evenkeel::detail {
-
-template <typename Norm, typename = void>
-struct IsFusedNorm : std::false_type {};
-template <typename Norm>
-struct IsFusedNorm<
-    Norm,
-    std::void_t<decltype(FusedNorm<Norm>::of(*std::declval<typename Norm::ContainedType*>()))>>
-    : std::true_type {};
 
 /// shortcut * x + branch * dropout(f_x)
 inline torch::Tensor join(const ResidualTerms& terms) {
   return join_residual(terms, {}, /*want_sum=*/false).sum;
 }
 
-/// The norm of that, in one kernel where the norm is one that it knows; and the sum itself where it
-/// is wanted.
-template <typename Norm>
-JoinedResidual join(const ResidualTerms& terms, Norm& norm, bool want_sum) {
-  if constexpr (IsFusedNorm<Norm>::value) {
-    if (const auto known = FusedNorm<Norm>::of(*norm)) {
-      return join_residual(terms, *known, want_sum);
+/// gain * norm(x)
+inline torch::Tensor normed(const torch::Tensor& x, const AnyNorm& norm, double gain) {
+  const auto y = norm.forward(x);
+  return gain == 1.0 ? y : y * gain;
+}
+
+/// gain times the norm of the sum, in one kernel where the norm is one that it knows; and the sum
+/// itself where it is wanted.
+inline JoinedResidual join(const ResidualTerms& terms,
+                           const AnyNorm& norm,
+                           double gain,
+                           bool want_sum) {
+  if (const auto known = norm.fused()) {
+    if (gain == 1.0) return join_residual(terms, *known, want_sum);
+    if (known->weight.defined()) {  // gain * (s * w + b) = s * (gain * w) + gain * b
+      auto scaled = *known;
+      scaled.weight = known->weight * gain;
+      if (known->bias.defined()) scaled.bias = known->bias * gain;
+      return join_residual(terms, scaled, want_sum);
     }
   }
   const auto sum = join(terms);
-  return {sum, norm->forward(sum)};
+  return {sum, normed(sum, norm, gain)};
+}
+
+/// A residual's output, with the norm of the sum where there is one; observers are told.
+/// `f_x` is the branch's own output, before a norm of its own.
+inline torch::Tensor join_and_tell(const torch::nn::Module& residual,
+                                   const Position& position,
+                                   const ResidualTerms& terms,
+                                   const torch::Tensor& f_x,
+                                   const AnyNorm& sum_norm,
+                                   double gain) {
+  const auto y = sum_norm.is_empty() ? join(terms) : join(terms, sum_norm, gain, false).y;
+  if (Observer::any()) Observer::tell(residual, position, terms.x, f_x, y);
+  return y;
 }
 
 }  // namespace evenkeel::detail

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/positions.hpp>
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <cstdint>
+
+namespace evenkeel::nn::detail {
+
+/// Token ids as a model reads them.
+struct Tokens {
+  torch::Tensor ids;      ///< int64 (B, T)
+  torch::Tensor padding;  ///< Which are padding, of the cached tokens and these; undefined if none.
+  int64_t first = 0;      ///< Tokens in the cache.
+
+  /// The mask that hides padding; empty where there is none.
+  AttentionMask mask() const {
+    return padding.defined() ? AttentionMask::padding(padding) : AttentionMask();
+  }
+};
+
+/// Checks ids (B, T) and finds the padding in them that a mask has to hide. Padding on the right of
+/// a causal stack hides itself, so `causal` needs none there. On a GPU, where looking would wait
+/// for its queue, padding is taken to be there, and to be on the side that the options say.
+inline Tokens tokens_of(const char* model,
+                        const torch::Tensor& ids,
+                        int64_t pad_id,
+                        PaddingSide side,
+                        bool causal,
+                        const DecoderCache* cache = nullptr) {
+  TORCH_CHECK(ids.dim() == 2 && ids.scalar_type() == torch::kInt64,
+              model,
+              ": expected token ids as int64 of shape [batch, length], but got ",
+              ids.scalar_type(),
+              " of shape ",
+              ids.sizes());
+  Tokens tokens{ids, {}, cache == nullptr ? 0 : cache->length};
+  if (pad_id < 0) return tokens;
+  const bool either = side == PaddingSide::kEither;
+  auto padding = ids.eq(pad_id);
+  const bool cached = cache != nullptr && cache->padding.defined();
+  if (ids.is_cpu() && !cached && !padding.any().item<bool>()) return tokens;
+  if (ids.is_cpu() && !either && ids.size(1) > 1) {
+    const auto behind = padding.slice(1, 0, -1).logical_and(padding.slice(1, 1).logical_not());
+    TORCH_CHECK(!behind.any().item<bool>(),
+                model,
+                ": expected padding on the right alone, but a row has a token behind padding; "
+                "padding(PaddingSide::kEither) takes it on either side");
+  }
+  if (causal && !either) return tokens;
+  if (cache != nullptr && cache->length > 0) {
+    const auto before =
+        cached ? cache->padding : at::zeros({ids.size(0), cache->length}, padding.options());
+    padding = at::cat({before, padding}, 1);
+  }
+  tokens.padding = padding;
+  return tokens;
+}
+
+/// embedding * sqrt(embed_dim) + positions, (B, T, embed_dim). With padding on either side, a
+/// token's position counts the tokens before it that are no padding.
+inline torch::Tensor embed(const Tokens& tokens,
+                           torch::nn::Embedding& embedding,
+                           SinusoidalPositions& positions,
+                           PaddingSide side) {
+  const auto& weight = embedding->weight;
+  const auto length = tokens.ids.size(1);
+  const auto end = tokens.first + length;
+  const auto x = embedding(tokens.ids) * std::sqrt(static_cast<double>(weight.size(1)));
+  if (side == PaddingSide::kRight || !tokens.padding.defined()) {
+    return x + positions(tokens.first, end, weight.options());
+  }
+  const auto count = tokens.padding.logical_not().cumsum(1).sub_(1).clamp_min_(0);
+  const auto table = positions(0, end, weight.options());
+  return x + at::embedding(table, count.narrow(1, tokens.first, length));
+}
+
+}  // namespace evenkeel::nn::detail

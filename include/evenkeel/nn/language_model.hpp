@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/detail/token_inputs.hpp>
+#include <evenkeel/nn/layer_options.hpp>
+#include <evenkeel/nn/positions.hpp>
+#include <evenkeel/residual/scheme_holder.hpp>
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+#include <torch/nn/cloneable.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace evenkeel::nn {
+
+/// Options for `LanguageModel`, e.g. `LanguageModelOptions().num_layers(24).vocab_size(10000)`.
+/// dropout is 0.1 by default.
+class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
+ public:
+  using Derived = LanguageModelOptions;
+  LanguageModelOptions() { dropout(0.1); }
+
+  /// Layers. Default: 6
+  EVENKEEL_ARG(int64_t, num_layers) = 6;
+  /// Tokens of the vocabulary; has to be given. Default: 0
+  EVENKEEL_ARG(int64_t, vocab_size) = 0;
+  /// The token that rows are padded with; no token attends to it. Default: -1, there is none
+  EVENKEEL_ARG(int64_t, pad_id) = -1;
+  /// Where padding stands. Default: on the right
+  EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
+  /// One matrix for input and output; else one each. Default: true
+  EVENKEEL_ARG(bool, tie_embeddings) = true;
+
+ public:
+  /// Throws unless values are in range.
+  void check() const {
+    check_layer("LanguageModel");
+    TORCH_CHECK(vocab_size_ > 0, "LanguageModel: expected vocab_size > 0, but got ", vocab_size_);
+    TORCH_CHECK(pad_id_ >= -1 && pad_id_ < vocab_size_,
+                "LanguageModel: expected pad_id in [0, ",
+                vocab_size_,
+                "), or -1 for none, but got ",
+                pad_id_);
+    TORCH_CHECK(embed_dim() % 2 == 0,
+                "LanguageModel: expected an even embed_dim for its sinusoidal positions, but got ",
+                embed_dim());
+  }
+};
+
+/// A decoder-only Transformer whose residuals follow a scheme: embeddings times sqrt(embed_dim)
+/// plus sinusoidal positions, causal layers of self-attention and feed-forward, and logits from the
+/// embedding matrix when tied.
+/// Shapes: tokens (B, T) are int64 ids, logits (B, T, vocab_size).
+/// Paper: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training"; the
+/// scheme's own beside it.
+class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
+ public:
+  LanguageModelImpl(const Scheme& scheme, const LanguageModelOptions& options_)
+      : options(options_), scheme_(scheme) {
+    options.check();
+    positions = SinusoidalPositions(options.embed_dim());
+    embedding = torch::nn::Embedding(options.vocab_size(), options.embed_dim());
+    if (!options.tie_embeddings()) {
+      head = torch::nn::Linear(
+          torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false));
+    }
+    decoder = Decoder<>(scheme,
+                        StackOptions(options.num_layers(),
+                                     options.embed_dim(),
+                                     options.num_heads(),
+                                     options.dim_feedforward())
+                            .cross_attention(false)
+                            .layer_options(options));
+    register_all();
+    reset_embeddings();
+  }
+
+  /// Called by clone() on a member-wise copy, which still shares its children with the original.
+  void reset() override {
+    embedding = std::dynamic_pointer_cast<torch::nn::EmbeddingImpl>(embedding->clone());
+    if (!head.is_empty()) head = std::dynamic_pointer_cast<torch::nn::LinearImpl>(head->clone());
+    decoder = std::dynamic_pointer_cast<DecoderImpl>(decoder->clone());
+    positions = std::dynamic_pointer_cast<SinusoidalPositionsImpl>(positions->clone());
+    register_all();
+  }
+
+  /// Re-initialises everything as the scheme has it.
+  void reset_parameters() {
+    decoder->reset_parameters();
+    reset_embeddings();
+  }
+
+  /// The logits of every next token.
+  torch::Tensor forward(const torch::Tensor& tokens) { return project(decode(tokens)); }
+
+  /// The hidden states (B, T, embed_dim) of tokens (B, T). With a cache, they follow those in it.
+  torch::Tensor decode(const torch::Tensor& tokens, DecoderCache* cache = nullptr) {
+    const auto read = detail::tokens_of("LanguageModel",
+                                        tokens,
+                                        options.pad_id(),
+                                        options.padding(),
+                                        /*causal=*/true,
+                                        cache);
+    auto x = detail::embed(read, embedding, positions, options.padding());
+    if (options.dropout() > 0.0) x = torch::dropout(x, options.dropout(), is_training());
+    auto hidden = decoder->forward(x, {}, {}, cache, AttentionMask::causal() & read.mask());
+    if (cache != nullptr) cache->padding = read.padding;
+    return hidden;
+  }
+
+  /// The logits (*, vocab_size) of hidden states (*, embed_dim).
+  torch::Tensor project(const torch::Tensor& hidden) {
+    return torch::linear(hidden, head.is_empty() ? embedding->weight : head->weight);
+  }
+
+  const Scheme& scheme() const { return scheme_; }  ///< The scheme of its residuals.
+
+  LanguageModelOptions options;             ///< The options with which this was constructed.
+  torch::nn::Embedding embedding{nullptr};  ///< (vocab_size, embed_dim)
+  torch::nn::Linear head{nullptr};          ///< To the vocabulary; empty when tied.
+  Decoder<> decoder;                        ///< The layers.
+  SinusoidalPositions positions{nullptr};   ///< Kept out of checkpoints.
+
+ private:
+  void register_all() {
+    register_module("embedding", embedding);
+    if (!head.is_empty()) register_module("head", head);
+    register_module("decoder", decoder);
+    register_module("positions", positions);
+  }
+
+  // The padding token's row is 0.
+  void reset_embeddings() {
+    const torch::NoGradGuard no_grad;
+    Position position;
+    position.stack = Stack::kDecoder;
+    position.decoder_layers = options.num_layers();
+    evenkeel::detail::draw(embedding->weight.detach(), scheme_.draw(Role::kEmbedding, position));
+    if (options.pad_id() >= 0) embedding->weight[options.pad_id()].zero_();
+    if (head.is_empty()) return;
+    evenkeel::detail::draw(head->weight.detach(), scheme_.draw(Role::kHead, position));
+  }
+
+  Scheme scheme_;
+};
+
+/// A holder of `LanguageModelImpl`; see `SchemeHolder`.
+template <typename S = Scheme>
+class LanguageModel : public SchemeHolder<LanguageModelImpl, LanguageModelOptions, S> {
+ public:
+  using SchemeHolder<LanguageModelImpl, LanguageModelOptions, S>::SchemeHolder;
+};
+
+}  // namespace evenkeel::nn
+
+template <typename S>
+struct evenkeel::AnatomyOf<evenkeel::nn::LanguageModel<S>> {
+  static void describe(nn::LanguageModelImpl& model, AnatomyBuilder& anatomy) {
+    anatomy.embedding(model.embedding, Stack::kDecoder).decoder(model.decoder->layers);
+    if (!model.head.is_empty()) anatomy.head(model.head);
+  }
+};

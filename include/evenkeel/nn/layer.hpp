@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/nn/sublayer.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+#include <torch/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::nn {
+
+/// What one sub-layer remembers between the tokens it generates: an attention's keys and values;
+/// nothing for other sub-layers.
+struct SublayerCache : KeyValueCache {
+  bool of_memory = false;  ///< Of the encoder's output, as cross-attention has them.
+};
+
+/// What the sub-layers of one layer remember.
+using LayerCache = std::vector<SublayerCache>;
+
+/// A layer: sub-layers one after the other. An encoder's, a decoder's, a sandwich, or one with a
+/// block of the user's own are different lists.
+/// Shapes: x and y are (B, T, embed_dim).
+class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
+ public:
+  explicit LayerImpl(std::vector<Sublayer> sublayers_) : sublayers(std::move(sublayers_)) {
+    TORCH_CHECK(!sublayers.empty(), "Layer: expected at least one sub-layer, but got none");
+    register_all();
+  }
+
+  /// Called by clone() on a member-wise copy, which still shares its children with the original.
+  void reset() override {
+    for (auto& sublayer : sublayers) {
+      sublayer.branch = sublayer.branch.clone();
+      sublayer.residual = std::dynamic_pointer_cast<ResidualImpl>(sublayer.residual->clone());
+    }
+    register_all();
+  }
+
+  torch::Tensor forward(const torch::Tensor& x, const BranchInputs& inputs = {}) {
+    return forward_stream(x, inputs).sum();
+  }
+
+  /// The stream behind this layer, for one of many layers in a row. With a cache, which holds an
+  /// entry for each sub-layer, the stream holds the tokens that follow those in it.
+  ResidualStream forward_stream(ResidualStream stream,
+                                const BranchInputs& inputs = {},
+                                LayerCache* cache = nullptr) {
+    for (size_t i = 0; i < sublayers.size(); ++i) {
+      auto* keys_and_values = cache == nullptr ? nullptr : &cache->at(i);
+      stream = sublayers[i].forward(std::move(stream), inputs, keys_and_values);
+    }
+    return stream;
+  }
+
+  /// Makes room in a cache for each sub-layer.
+  void resize(LayerCache& cache) const {
+    cache.resize(sublayers.size());
+    for (size_t i = 0; i < sublayers.size(); ++i) {
+      cache[i].of_memory = sublayers[i].kind == SublayerKind::kCrossAttention;
+    }
+  }
+
+  /// The sub-layer of that name, e.g. `layer->sublayer("self_attn").residual->omega`.
+  Sublayer& sublayer(std::string_view name) {
+    std::string names;
+    for (auto& part : sublayers) {
+      if (part.name == name) return part;
+      names += (names.empty() ? "" : ", ") + part.name;
+    }
+    TORCH_CHECK_VALUE(false, "Layer: expected one of ", names, ", but got ", name);
+    return sublayers.front();
+  }
+
+  std::vector<Sublayer> sublayers;  ///< First to last.
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(BranchInputs())})
+
+ private:
+  void register_all() {
+    for (auto& sublayer : sublayers) {
+      register_module(sublayer.name, sublayer.branch.ptr());
+      register_module(sublayer.name + "_residual", sublayer.residual);
+    }
+  }
+};
+
+/// A `ModuleHolder` for `LayerImpl`: copies of it share one module.
+TORCH_MODULE(Layer);
+
+}  // namespace evenkeel::nn
+
+template <>
+struct evenkeel::AnatomyOf<evenkeel::nn::Layer> {
+  static void describe(nn::LayerImpl& layer, AnatomyBuilder& anatomy) {
+    for (auto& part : layer.sublayers) {
+      auto sublayer = part.kind == SublayerKind::kOther ? anatomy.sublayer(part.name)
+                                                        : anatomy.sublayer(part.name, part.kind);
+      part.branch.describe(sublayer);
+      const auto& residual = *part.residual;
+      sublayer.gain(residual.omega, GainSlot::kShortcut)
+          .gain(residual.branch_gain, GainSlot::kBranch);
+      for (const auto& [norm, slot] : {std::pair{&residual.input_norm, NormSlot::kInput},
+                                       {&residual.branch_norm, NormSlot::kBranch},
+                                       {&residual.sum_norm, NormSlot::kSum}}) {
+        if (!norm->is_empty()) sublayer.norm(norm->ptr(), slot);
+      }
+    }
+  }
+};

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/arg.hpp>
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/residual/norm_type.hpp>
+
+#include <c10/util/Exception.h>
+
+#include <cstdint>
+
+namespace evenkeel::nn {
+
+/// What every layer of a model is made with; the options of stacks and models are these and their
+/// own.
+template <typename Derived>
+class LayerOptions {
+ public:
+  /// Width of the residual stream. Default: 512
+  EVENKEEL_ARG(int64_t, embed_dim) = 512;
+  /// Attention heads. Default: 8
+  EVENKEEL_ARG(int64_t, num_heads) = 8;
+  /// Heads of keys and values, each shared by num_heads / num_kv_heads queries. Default: 0,
+  /// num_heads
+  EVENKEEL_ARG(int64_t, num_kv_heads) = 0;
+  /// Inner size of the feed-forward sub-layers. Default: 2048
+  EVENKEEL_ARG(int64_t, dim_feedforward) = 2048;
+  /// The feed-forward's activation. Default: ReLU
+  EVENKEEL_ARG(Activation, activation) = Activation::kReLU;
+  /// Whether projections and feed-forward add a bias. Default: true
+  EVENKEEL_ARG(bool, bias) = true;
+  /// Which norm stands wherever the scheme has one. Default: LayerNorm
+  EVENKEEL_ARG(NormType, norm);
+  /// The norms' eps. Default: 0, the norm's own default
+  EVENKEEL_ARG(double, norm_eps) = 0.0;
+  /// Dropout on the output of every branch; of a model, on embeddings too. Default: 0
+  EVENKEEL_ARG(double, dropout) = 0.0;
+  /// Dropout on the attention weights. Default: 0
+  EVENKEEL_ARG(double, attention_dropout) = 0.0;
+  /// Dropout after the feed-forward's activation. Default: 0
+  EVENKEEL_ARG(double, activation_dropout) = 0.0;
+
+ public:
+  /// Throws unless values are in range, in the name of `module`. What attention, feed-forward and
+  /// residuals check, they check themselves.
+  void check_layer(const char* module) const {
+    TORCH_CHECK(embed_dim_ > 0, module, ": expected embed_dim > 0, but got ", embed_dim_);
+  }
+
+  /// Takes these options from those of another kind.
+  template <typename Other>
+  Derived& layer_options(const LayerOptions<Other>& other) {
+    embed_dim_ = other.embed_dim();
+    num_heads_ = other.num_heads();
+    num_kv_heads_ = other.num_kv_heads();
+    dim_feedforward_ = other.dim_feedforward();
+    activation_ = other.activation();
+    bias_ = other.bias();
+    norm_ = other.norm();
+    norm_eps_ = other.norm_eps();
+    dropout_ = other.dropout();
+    attention_dropout_ = other.attention_dropout();
+    activation_dropout_ = other.activation_dropout();
+    return static_cast<Derived&>(*this);
+  }
+};
+
+}  // namespace evenkeel::nn

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/residual/any_norm.hpp>
+#include <evenkeel/residual/dyt.hpp>
+#include <evenkeel/residual/rms_norm.hpp>
+#include <evenkeel/residual/scale_norm.hpp>
+
+#include <c10/util/Exception.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <type_traits>
+
+namespace evenkeel {
+
+/// Which norm residuals have: a kind, `NormKind::kRmsNorm`, or `NormType::of<MyNorm>()` for a
+/// module holder of one's own that is made from embed_dim alone.
+class NormType {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): a kind is a type of norm
+  NormType(NormKind kind = NormKind::kLayerNorm) : kind_(kind) {}
+
+  template <typename Holder>
+  static NormType of() {
+    static_assert(torch::detail::is_module_holder<Holder>::value,
+                  "Norm: pass torch::nn::LayerNorm or another module holder (made by "
+                  "TORCH_MODULE)");
+    if constexpr (std::is_same_v<Holder, torch::nn::LayerNorm>) {
+      return NormKind::kLayerNorm;
+    } else if constexpr (std::is_same_v<Holder, RMSNorm>) {
+      return NormKind::kRmsNorm;
+    } else if constexpr (std::is_same_v<Holder, DyT>) {
+      return NormKind::kDyT;
+    } else if constexpr (std::is_same_v<Holder, ScaleNorm>) {
+      return NormKind::kScaleNorm;
+    } else {
+      static_assert(std::is_constructible_v<Holder, int64_t>,
+                    "Norm: pass torch::nn::LayerNorm or a module holder that is made from "
+                    "embed_dim alone, Norm(512)");
+      NormType type;
+      type.make_ = [](int64_t embed_dim) { return AnyNorm(Holder(embed_dim)); };
+      return type;
+    }
+  }
+
+  NormKind kind() const { return kind_; }
+  /// Returns whether it is a norm of one's own, of no kind that the library has.
+  bool own() const { return make_ != nullptr; }
+  /// What it is called, e.g. `RMSNorm`.
+  std::string name() const { return own() ? "own norm" : to_string(kind_); }
+
+  /// A new norm over `embed_dim` values; empty for the kind none. `eps` is added to variance or
+  /// mean square; 0 stands for the norm's default: 1e-5, of RMSNorm 1e-6. Throws for an eps that
+  /// the norm does not have.
+  AnyNorm make(int64_t embed_dim, double eps = 0.0) const {
+    TORCH_CHECK(eps >= 0.0, "norm: expected eps > 0, or 0 for the default, but got ", eps);
+    TORCH_CHECK(eps == 0.0 || !(own() || kind_ == NormKind::kDyT),
+                "norm: ",
+                name(),
+                " takes no eps from outside, but got ",
+                eps);
+    if (own()) return make_(embed_dim);
+    const auto with_eps = [&](auto options) { return eps > 0.0 ? options.eps(eps) : options; };
+    switch (kind_) {
+      case NormKind::kLayerNorm:
+        return torch::nn::LayerNorm(with_eps(torch::nn::LayerNormOptions({embed_dim})));
+      case NormKind::kRmsNorm:
+        return RMSNorm(with_eps(RMSNormOptions(embed_dim)));
+      case NormKind::kDyT:
+        return DyT(embed_dim);
+      case NormKind::kScaleNorm:
+        return ScaleNorm(with_eps(ScaleNormOptions(embed_dim)));
+      case NormKind::kNone:
+        break;
+    }
+    return {};
+  }
+
+ private:
+  NormKind kind_;
+  std::function<AnyNorm(int64_t)> make_;
+};
+
+}  // namespace evenkeel
