@@ -37,8 +37,8 @@ OutputChange measure(const Scheme& scheme,
                       scheme.draw(Role::kEmbedding, position).gain +
                   nn::sinusoidal_positions(options.length, options.embed_dim))
                      .to(device);
-  const bool normed = !encoder->norm.is_empty() ||
-                      encoder->layers.back()->sublayers.back().residual->norms().sum;
+  const bool normed =
+      !encoder->norm.is_empty() || encoder->layers.back()->sublayers.back().residual->norms().sum;
   const auto run = [&] {
     const auto y = encoder->forward(x);
     return normed ? y : at::layer_norm(y, {options.embed_dim});

@@ -55,7 +55,9 @@ void store_model(Checkpoint& checkpoint,
   checkpoint.texts["step"] = std::to_string(step);
 }
 
-void restore_model(const Checkpoint& checkpoint, const std::string& file, nn::TransformerImpl& model) {
+void restore_model(const Checkpoint& checkpoint,
+                   const std::string& file,
+                   nn::TransformerImpl& model) {
   const auto tensors = tensors_of(model);
   for (const auto& [name, tensor] : tensors) {
     const auto found = checkpoint.tensors.find(name);

@@ -45,7 +45,9 @@ void store_model(Checkpoint& checkpoint,
 
 /// Copies parameters and buffers into `model`. Throws CheckpointError, and changes nothing, if one
 /// is missing or of another shape.
-void restore_model(const Checkpoint& checkpoint, const std::string& file, nn::TransformerImpl& model);
+void restore_model(const Checkpoint& checkpoint,
+                   const std::string& file,
+                   nn::TransformerImpl& model);
 
 /// The config in a checkpoint.
 Config stored_config(const Checkpoint& checkpoint, const std::string& file);

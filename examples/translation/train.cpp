@@ -523,8 +523,8 @@ void Trainer::diverged_message(double loss) {
                              std::isnan(loss) ? "nan" : "infinite",
                              state_.step));
   auto last = Position::of(1);
-  const bool grows = model_->scheme().norms(last).sum &&
-                     model_->scheme().shortcut(last).kind == Gain::Kind::kOne;
+  const bool grows =
+      model_->scheme().norms(last).sum && model_->scheme().shortcut(last).kind == Gain::Kind::kOne;
   progress_.line(fmt::format(
       "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below {:g}{}",
       grows ? "a --scheme for deep models, such as admin-o1 or tfixup; or " : "",

@@ -41,7 +41,8 @@ class LanguageModelTest : public test::DeviceTest {
   static torch::Tensor ids(std::initializer_list<int64_t> row) {
     return torch::tensor(std::vector<int64_t>(row)).unsqueeze(0).to(device());
   }
-  static LanguageModel<> make(const std::string& scheme, const LanguageModelOptions& of = small_model()) {
+  static LanguageModel<> make(const std::string& scheme,
+                              const LanguageModelOptions& of = small_model()) {
     LanguageModel<> model(find_scheme(scheme), of);
     test::randomise(*model);
     model->to(device());
@@ -98,8 +99,8 @@ TEST_P(LanguageModelTest, TiesItsHeadOrHasOneOfItsOwn) {
   auto tied = make("admin");
   EXPECT_TRUE(tied->head.is_empty());
   auto untied = make("admin", small_model().tie_embeddings(false));
-  EXPECT_TRUE(all_close(untied(ids({1, 2})),
-                        untied->decode(ids({1, 2})).matmul(untied->head->weight.t())));
+  EXPECT_TRUE(
+      all_close(untied(ids({1, 2})), untied->decode(ids({1, 2})).matmul(untied->head->weight.t())));
   const auto anatomy = anatomy_of(untied, Stack::kDecoder);
   EXPECT_EQ(anatomy.decoder_layers, 2);
   EXPECT_EQ(anatomy.encoder_layers, 0);
@@ -161,20 +162,28 @@ TEST_P(LanguageModelTest, HasRightGradients) {
                         .vocab_size(5)
                         .dropout(0.0));
   model->to(torch::kFloat64);
-  EXPECT_TRUE(test::gradients_are_right([&] { return model(ids({1, 2, 3})); }, model->parameters()));
+  EXPECT_TRUE(test::gradients_are_right(
+      [&] {
+        return model(ids({1, 2, 3}));
+      },
+      model->parameters()));
 }
 
 EVENKEEL_ON_EVERY_DEVICE(LanguageModelTest);
 
 TEST(LanguageModelErrorTest, ChecksItsOptionsAtConstruction) {
-  const auto make = [](const LanguageModelOptions& of) { LanguageModel<> model(find_scheme("pre"), of); };
+  const auto make = [](const LanguageModelOptions& of) {
+    LanguageModel<> model(find_scheme("pre"), of);
+  };
   EXPECT_TRUE(throws([&] { make(LanguageModelOptions()); },
                      "LanguageModel: expected vocab_size > 0, but got 0"));
   EXPECT_TRUE(throws([&] { make(small_model().pad_id(kWords)); },
                      "LanguageModel: expected pad_id in [0, 11), or -1 for none, but got 11"));
-  EXPECT_TRUE(throws([&] { make(small_model().embed_dim(9).num_heads(3)); },
-                     "LanguageModel: expected an even embed_dim for its sinusoidal positions, but got 9"));
-  EXPECT_TRUE(throws([&] { make(small_model().dropout(1.0)); }, "expected dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(
+      throws([&] { make(small_model().embed_dim(9).num_heads(3)); },
+             "LanguageModel: expected an even embed_dim for its sinusoidal positions, but got 9"));
+  EXPECT_TRUE(
+      throws([&] { make(small_model().dropout(1.0)); }, "expected dropout in [0, 1), but got 1"));
 }
 
 TEST(LanguageModelErrorTest, NamesTheOptionForPaddingOnTheLeft) {

@@ -27,9 +27,7 @@ namespace {
 class MixerImpl : public torch::nn::Cloneable<MixerImpl> {
  public:
   explicit MixerImpl(int64_t embed_dim) : embed_dim_(embed_dim) { reset(); }
-  void reset() override {
-    fc = register_module("fc", torch::nn::Linear(embed_dim_, embed_dim_));
-  }
+  void reset() override { fc = register_module("fc", torch::nn::Linear(embed_dim_, embed_dim_)); }
   torch::Tensor forward(const torch::Tensor& x) { return fc(x.roll(1, 1)); }
   torch::nn::Linear fc{nullptr};
 
@@ -57,7 +55,7 @@ struct ByLayer {
   static Draw draw(Role role, const Position& position) {
     if (role != Role::kFeedForwardIn) return plain_draw(role);
     return position.kind == SublayerKind::kFeedForward && position.layer == 1 ? Draw::zero()
-                                                                             : plain_draw(role);
+                                                                              : plain_draw(role);
   }
 };
 
@@ -118,16 +116,15 @@ TEST_P(StackTest, OfEveryActivationWithAndWithoutBiasHasRightGradients) {
       encoder->to(device(), torch::kFloat64);
       test::randomise(*encoder);
       const auto input = randn({1, 3, 4}, torch::kFloat64);
-      EXPECT_TRUE(
-          test::gradients_are_right([&] { return encoder(input); }, encoder->parameters()));
+      EXPECT_TRUE(test::gradients_are_right([&] { return encoder(input); }, encoder->parameters()));
     }
   }
 }
 
 TEST_P(StackTest, WithGroupedHeadsStepsAsInOneGo) {
-  auto decoder = on_device(Decoder<>(
-      find_scheme("admin"),
-      StackOptions(2, 8, 4, 12).num_kv_heads(2).cross_attention(false)));
+  auto decoder =
+      on_device(Decoder<>(find_scheme("admin"),
+                          StackOptions(2, 8, 4, 12).num_kv_heads(2).cross_attention(false)));
   const auto input = x();
   DecoderCache cache;
   const auto first = decoder->forward(input.narrow(1, 0, 3), {}, {}, &cache);
@@ -181,9 +178,9 @@ TEST_P(StackTest, DrawsByLayerAndKind) {
 TEST_P(StackTest, MayBeASandwich) {
   constexpr auto kAttention = SublayerKind::kSelfAttention;
   constexpr auto kFeedForward = SublayerKind::kFeedForward;
-  auto encoder = on_device(
-      Encoder<>(find_scheme("admin"),
-                small_stack(2).sublayers({kFeedForward, kAttention, kFeedForward})));
+  auto encoder =
+      on_device(Encoder<>(find_scheme("admin"),
+                          small_stack(2).sublayers({kFeedForward, kAttention, kFeedForward})));
   const auto omega = torch::full({8}, omega_init(6), options());
   EXPECT_EQ(encoder->layers[1]->sublayers.size(), 3U);
   EXPECT_EQ(encoder->layers[1]->sublayers[2].name, "feed_forward_2");
@@ -200,11 +197,10 @@ TEST_P(StackTest, MayBeMadeOfBlocksOfAUsersOwn) {
     auto position = Position::of(2);
     position.index = position.layer = i;
     position.encoder_layers = 2;
-    layers.emplace_back(std::vector<Sublayer>{
-        {"mixer",
-         SublayerKind::kOther,
-         {Mixer(8), SublayerKind::kOther},
-         Residual<PreNorm>(ResidualOptions(position, 8))}});
+    layers.emplace_back(std::vector<Sublayer>{{"mixer",
+                                               SublayerKind::kOther,
+                                               {Mixer(8), SublayerKind::kOther},
+                                               Residual<PreNorm>(ResidualOptions(position, 8))}});
   }
   auto encoder = on_device(Encoder<>(find_scheme("pre"), options, layers));
   EXPECT_FALSE(encoder->norm.is_empty());
@@ -244,12 +240,12 @@ TEST_P(StackTest, KeepsItsCacheWhenSomethingThrows) {
   DecoderCache cache;
   decoder->forward(input.narrow(1, 0, 3), {}, {}, &cache);
   EXPECT_ANY_THROW(decoder->forward(randn({3, 1, 8}), {}, {}, &cache));  // another batch size
-  EXPECT_ANY_THROW(decoder->forward(
-      input.narrow(1, 3, 2),
-      {},
-      {},
-      &cache,
-      AttentionMask::from_tensor(torch::zeros({2, 2}, options(torch::kBool)))));
+  EXPECT_ANY_THROW(
+      decoder->forward(input.narrow(1, 3, 2),
+                       {},
+                       {},
+                       &cache,
+                       AttentionMask::from_tensor(torch::zeros({2, 2}, options(torch::kBool)))));
   EXPECT_EQ(cache.length, 3);
   EXPECT_TRUE(all_close(decoder->forward(input.narrow(1, 3, 2), {}, {}, &cache),
                         decoder->forward(input).narrow(1, 3, 2)));
@@ -263,8 +259,9 @@ TEST(StackErrorTest, SaysWhatAStackMakes) {
         Encoder<> encoder(find_scheme("pre"), small_stack(1).sublayers({SublayerKind::kOther}));
       },
       "a stack makes attention and feed-forward; for a block of your own, pass the layers"));
-  EXPECT_TRUE(throws([] { Encoder<> encoder(find_scheme("pre"), small_stack(2), std::vector<Layer>()); },
-                     "Encoder: expected as many layers as num_layers, 2, but got 0"));
+  EXPECT_TRUE(
+      throws([] { Encoder<> encoder(find_scheme("pre"), small_stack(2), std::vector<Layer>()); },
+             "Encoder: expected as many layers as num_layers, 2, but got 0"));
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadConfig{"Scheme",
                   [](Config& c) { c.scheme = "best"; },
-                  "--scheme: expected one of post, pre, admin, admin-o1, tfixup, but got best; the nearest is post"},
+                  "--scheme: expected one of post, pre, admin, admin-o1, tfixup, but got best; the "
+                  "nearest is post"},
         BadConfig{"Heads",
                   [](Config& c) { c.num_heads = 7; },
                   "--embed-dim: expected an even multiple of --num-heads 7, but got 512"},

@@ -52,12 +52,13 @@ EVENKEEL_HAS_MEMBER(kWarmup)
   X(norm)                                                                                          \
   X(Norms)                                                                                         \
   X(Norm)                                                                                          \
-  X(nroms) X(norms_at) X(norm_placement) X(kNorm) X(kNorms) X(shortcuts) X(short_cut) X(shorcut)   \
-      X(shotcut) X(shortct) X(shortcutt) X(Shortcut) X(shortCut) X(shortcut_gain) X(skip) X(omega) \
-          X(alpha) X(branchs) X(branches) X(brach) X(branhc) X(bracnh) X(barnch) X(Branch)         \
-              X(branch_gain) X(beta) X(norm_gains) X(normgain) X(normGain) X(norms_gain)           \
-                  X(gain_norm) X(norm_scale) X(draws) X(Draw) X(drwa) X(draw_of) X(init) X(inits)  \
-                      X(init_draw) X(init_factor) X(initialize)
+  X(nroms)                                                                                         \
+  X(norms_at) X(norm_placement) X(kNorm) X(kNorms) X(shortcuts) X(short_cut) X(shorcut) X(shotcut) \
+      X(shortct) X(shortcutt) X(Shortcut) X(shortCut) X(shortcut_gain) X(skip) X(omega) X(alpha)   \
+          X(branchs) X(branches) X(brach) X(branhc) X(bracnh) X(barnch) X(Branch) X(branch_gain)   \
+              X(beta) X(norm_gains) X(normgain) X(normGain) X(norms_gain) X(gain_norm)             \
+                  X(norm_scale) X(draws) X(Draw) X(drwa) X(draw_of) X(init) X(inits) X(init_draw)  \
+                      X(init_factor) X(initialize)
 
 EVENKEEL_NOT_ANSWERS(EVENKEEL_HAS_MEMBER)
 
