@@ -43,8 +43,9 @@ inline Tokens tokens_of(const char* model,
               " of shape ",
               ids.sizes());
   Tokens tokens{ids, {}, cache == nullptr ? 0 : cache->length};
-  if (pad_id < 0) return tokens;
   const bool either = side == PaddingSide::kEither;
+  const bool hides_itself = causal && !either;
+  if (pad_id < 0 || (hides_itself && !ids.is_cpu())) return tokens;
   auto padding = ids.eq(pad_id);
   const bool cached = cache != nullptr && cache->padding.defined();
   if (ids.is_cpu() && !cached && !padding.any().item<bool>()) return tokens;
@@ -55,7 +56,7 @@ inline Tokens tokens_of(const char* model,
                 ": expected padding on the right alone, but a row has a token behind padding; "
                 "padding(PaddingSide::kEither) takes it on either side");
   }
-  if (causal && !either) return tokens;
+  if (hides_itself) return tokens;
   if (cache != nullptr && cache->length > 0) {
     const auto before =
         cached ? cache->padding : at::zeros({ids.size(0), cache->length}, padding.options());
