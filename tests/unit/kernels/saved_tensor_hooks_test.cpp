@@ -55,15 +55,6 @@ class HookedEngine : public torch::autograd::Engine {
 
 class SavedTensorHooksTest : public test::DeviceTest {
  protected:
-  void SetUp() override {
-    test::DeviceTest::SetUp();
-    torch::autograd::set_default_engine_stub(&HookedEngine::get);
-  }
-  void TearDown() override {
-    HookedEngine::hook() = nullptr;
-    torch::autograd::set_default_engine_stub(&torch::autograd::Engine::get_base_engine);
-  }
-
   // The gradients of x, f_x, the gain, and the norm's weight and bias.
   static std::vector<torch::Tensor> gradients(const Hook& hook, double dropout = 0.0) {
     torch::manual_seed(0);
@@ -71,9 +62,11 @@ class SavedTensorHooksTest : public test::DeviceTest {
     const ResidualTerms terms{leaf({6, 32}), leaf({6, 32}), leaf({32}), {}, {}, dropout};
     const auto norm = ResidualNorm::layer_norm(leaf({32}), leaf({32}));
     const auto dy = randn({6, 32});
+    // Asked when a tensor is saved; what runs backward is LibTorch's own engine.
     HookedEngine::hook() = hook;
+    torch::autograd::set_default_engine_stub(&HookedEngine::get);
     const auto y = fused_residual(terms, norm);
-    HookedEngine::hook() = nullptr;
+    torch::autograd::set_default_engine_stub(&torch::autograd::Engine::get_base_engine);
     return torch::autograd::grad({y},
                                  {terms.x, terms.f_x, terms.shortcut, norm.weight, norm.bias},
                                  {dy});

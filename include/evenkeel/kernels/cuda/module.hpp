@@ -33,9 +33,8 @@ class Module {
   EVENKEEL_COLD Module(const Driver& driver,
                        const std::string& source,
                        const std::vector<std::string>& options,
-                       int device)
+                       int architecture)
       : driver_(driver) {
-    const int architecture = driver.architecture(device);
     static const CubinStore store;
     const auto& nvrtc = Nvrtc::get();
     const auto name = cubin_name(nvrtc, source, options, architecture);
