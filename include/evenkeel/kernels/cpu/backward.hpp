@@ -6,15 +6,17 @@
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace evenkeel::detail::cpu {
 
 /// Where the sum for parameter `input` begins in a row of sums: whole vectors each, in the order of
 /// `Input`. For `kInputs` it is the length of the row.
-inline int64_t sum_offset(const ResidualForm& form, int input) {
+EVENKEEL_NEVER_INLINE inline int64_t sum_offset(const ResidualForm& form, int input) {
   int64_t offset = 0;
   for (int i = kShortcut; i < input; ++i) {
     if (form.wants(i)) offset += whole<kMostLanes>(form.count(i));
@@ -22,13 +24,45 @@ inline int64_t sum_offset(const ResidualForm& form, int input) {
   return offset;
 }
 
-template <typename L>
-EVENKEEL_ALWAYS_INLINE inline void add_to(float* sum, int64_t column, const typename L::F& value) {
-  if (sum != nullptr) L::at(sum + column).v += value;
+/// A row of sums, zeros at first.
+struct RowOfSums {
+  EVENKEEL_NEVER_INLINE explicit RowOfSums(const ResidualForm& form)
+      : values(static_cast<size_t>(sum_offset(form, kInputs))) {
+    for (int i = kShortcut; i < kInputs; ++i) {
+      if (form.wants(i)) sums[static_cast<size_t>(i)] = values.data() + sum_offset(form, i);
+    }
+  }
+  int64_t width() const { return static_cast<int64_t>(values.size()); }
+  void clear() { std::memset(values.data(), 0, values.size() * sizeof(float)); }
+
+  std::vector<float> values;
+  std::array<float*, kInputs> sums{};  ///< That for each parameter; null where it is not wanted.
+};
+
+/// sum += p * q, of whole rows of `width` columns; without q it is sum += p.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline void add_products(float* sum,
+                                                const float* p,
+                                                const float* q,
+                                                int64_t width) {
+  using L = Lanes<N>;
+  PerColumn<L> factor(nullptr, 0, 1.0F);
+  if (q != nullptr) factor.each_of(q);
+  for (int64_t i = 0; i < width; i += N) L::at(sum + i).v += L::at(p + i).v * factor.at(i).v;
+}
+
+/// The sum of p * q over a row.
+template <int N>
+EVENKEEL_ALWAYS_INLINE inline float sum_of_products(const float* p, const float* q, int64_t width) {
+  using L = Lanes<N>;
+  typename L::F total = {};
+  for (int64_t i = 0; i < width; i += N) total += L::at(p + i).v * L::at(q + i).v;
+  return sum_of<N>(total);
 }
 
 /// Rows `begin` to `end`, whose sums are added to `totals`, a row of sums. A few rows are summed on
-/// their own first: fewer roundings lie on the way of each.
+/// their own first: fewer roundings lie on the way of each. What is not wanted is worked out all
+/// the same where it stays in the L1 cache: a loop without questions is the faster one.
 template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
                                                  const ResidualArgs& args_,
@@ -46,21 +80,21 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
   const int64_t width = whole<N>(dim);
   const float share = 1.0F / static_cast<float>(dim);
   const PerColumn<L> weight(args.norm_weight, 2 * form.has_norm_weight, 1.0F);
-  const int64_t sums_width = sum_offset(form, kInputs);
-  RowBuffers buffers(9, dim);
-  std::vector<float> few(static_cast<size_t>(sums_width));
-  const auto sum_of_input = [&](int input, bool want) {
-    return want && form.wants(input) ? few.data() + sum_offset(form, input) : nullptr;
-  };
-  float* const dshortcut = sum_of_input(kShortcut, form.shortcut_count == 2);
-  float* const dshortcut_number = sum_of_input(kShortcut, form.shortcut_count == 1);
-  float* const dbranch = sum_of_input(kBranch, form.branch_count == 2);
-  float* const dbranch_number = sum_of_input(kBranch, form.branch_count == 1);
-  float* const dbias = sum_of_input(kBias, true);
-  float* const dnorm_weight = sum_of_input(kNormWeight, true);
-  float* const dnorm_bias = sum_of_input(kNormBias, true);
+  PerColumn<L> dsum(nullptr, 0, 0.0F);
+  RowBuffers buffers(11, dim);
   float* const normed = buffers[6];
   float* const h = buffers[7];
+  float* const ds = buffers[9];
+  RowOfSums few(form);
+  const auto add = [&](Input input, bool to_one_number, const float* p, const float* q) {
+    float* const sum = few.sums[input];
+    if (sum == nullptr) return;
+    if (to_one_number) {
+      *sum += Cpu::sum_of_products(p, q, width);
+    } else {
+      Cpu::add_products(sum, p, q, width);
+    }
+  };
   const bool has_norm = form.norm != 0 && args.dy != nullptr;
   for (int64_t row = begin; row < end; ++row) {
     in.read(row, buffers);
@@ -70,7 +104,7 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
     float q = 0.0F;
     float scale = 0.0F;
     if (has_norm) {
-      const float* dy = read_row<Cpu>(args.dy, form.y, row, dim, buffers[8]);
+      const float* const dy = read_row<Cpu>(args.dy, form.y, row, dim, buffers[8]);
       const RowStats stats = reinterpret_cast<const RowStats*>(args.stats)[row];
       scale = stats.scale;
       F total_p = {};
@@ -81,10 +115,7 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
         in.dropped(dropped, i);
         in.joined(value, dropped, i);
         value = ((value - stats.mean) - stats.rest) * scale;
-        const F gradient = L::at(dy + i).v;
-        add_to<L>(dnorm_weight, i, gradient * value);
-        add_to<L>(dnorm_bias, i, gradient);
-        const F weighted = gradient * weight.at(i).v;
+        const F weighted = L::at(dy + i).v * weight.at(i).v;
         total_p += weighted;
         total_q += weighted * value;
         L::at(normed + i).v = value;
@@ -92,41 +123,35 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
       }
       p = form.norm == 1 ? sum_of<N>(total_p) * share : 0.0F;
       q = sum_of<N>(total_q) * share;
+      add(kNormWeight, false, dy, normed);
+      add(kNormBias, false, dy, nullptr);
     }
-    const float* dsum =
-        args.dsum != nullptr ? read_row<Cpu>(args.dsum, form.sum, row, dim, buffers[3]) : nullptr;
-    float* dx = begin_row<Cpu>(args.dx, form.x, row, dim, buffers[4]);
-    float* df_x = begin_row<Cpu>(args.df_x, form.f_x, row, dim, buffers[5]);
-    F total_shortcut = {};
-    F total_branch = {};
+    if (args.dsum != nullptr) {
+      dsum.each_of(read_row<Cpu>(args.dsum, form.sum, row, dim, buffers[3]));
+    }
+    float* const dx = begin_row<Cpu>(args.dx, form.x, row, dim, buffers[4]);
+    float* const df_x = begin_row<Cpu>(args.df_x, form.f_x, row, dim, buffers[5]);
     for (int64_t i = 0; i < width; i += N) {
-      F ds = {};
-      if (has_norm) ds = (L::at(h + i).v - p - L::at(normed + i).v * q) * scale;
-      if (dsum != nullptr) ds += L::at(dsum + i).v;
-      const F product = ds * L::at(in.x + i).v;
-      add_to<L>(dshortcut, i, product);
-      total_shortcut += product;
-      if (dbranch != nullptr || dbranch_number != nullptr) {
+      const F gradient = (L::at(h + i).v - p - L::at(normed + i).v * q) * scale + dsum.at(i).v;
+      L::at(ds + i).v = gradient;
+      L::at(dx + i).v = gradient * in.shortcut.at(i).v;
+      L::at(df_x + i).v = gradient * in.branch.at(i).v * in.factors.at(i).v;
+    }
+    add(kShortcut, form.shortcut_count == 1, ds, in.x);
+    add(kBias, false, df_x, nullptr);
+    if (form.wants(kBranch)) {
+      for (int64_t i = 0; i < width; i += N) {
         F dropped;
         in.dropped(dropped, i);
-        dropped *= ds;
-        add_to<L>(dbranch, i, dropped);
-        total_branch += dropped;
+        L::at(buffers[10] + i).v = dropped;
       }
-      const F branch = ds * in.branch.at(i).v * in.factors.at(i).v;
-      add_to<L>(dbias, i, branch);
-      L::at(dx + i).v = ds * in.shortcut.at(i).v;
-      if (args.df_x != nullptr) L::at(df_x + i).v = branch;
+      add(kBranch, form.branch_count == 1, ds, buffers[10]);
     }
     end_row<Cpu>(args.dx, form.x, row, dim, dx);
     end_row<Cpu>(args.df_x, form.f_x, row, dim, df_x);
-    if (dshortcut_number != nullptr) *dshortcut_number += sum_of<N>(total_shortcut);
-    if (dbranch_number != nullptr) *dbranch_number += sum_of<N>(total_branch);
     if ((row - begin) % kRowsAtOnce == kRowsAtOnce - 1 || row + 1 == end) {
-      for (int64_t i = 0; i < sums_width; i += N) {
-        L::at(totals + i).v += L::at(few.data() + i).v;
-        L::at(few.data() + i).v = F{};
-      }
+      Cpu::add_products(totals, few.values.data(), nullptr, few.width());
+      few.clear();
     }
   }
 }

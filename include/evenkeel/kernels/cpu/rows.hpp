@@ -16,7 +16,7 @@ namespace evenkeel::detail::cpu {
 /// Room for rows, zeros at first, each with whole vectors and whole blocks of the dropout.
 class RowBuffers {
  public:
-  RowBuffers(int64_t rows, int64_t dim)
+  EVENKEEL_NEVER_INLINE RowBuffers(int64_t rows, int64_t dim)
       : stride_((dim + kDropoutBlock - 1) / kDropoutBlock * kDropoutBlock),
         values_(static_cast<size_t>(rows * stride_)) {}
   float* operator[](int64_t row) { return values_.data() + row * stride_; }
@@ -28,7 +28,7 @@ class RowBuffers {
 
 /// A row of a tensor in float32: where it lies, if its vectors are whole there, else in `buffer`.
 template <typename Cpu>
-EVENKEEL_ALWAYS_INLINE inline const float* read_row(
+EVENKEEL_NEVER_INLINE const float* read_row(
     const void* rows, uint64_t type, int64_t row, int64_t dim, float* buffer) {
   if (type != 0) {
     Cpu::widen_row(buffer, static_cast<const uint16_t*>(rows) + row * dim, dim, type == 1);
@@ -43,14 +43,14 @@ EVENKEEL_ALWAYS_INLINE inline const float* read_row(
 /// Where to write a row in float32: its own place, if its vectors are whole there, else `buffer`,
 /// of which `end_row` makes the row. `rows` is null where it is not wanted.
 template <typename Cpu>
-EVENKEEL_ALWAYS_INLINE inline float* begin_row(
+EVENKEEL_NEVER_INLINE float* begin_row(
     void* rows, uint64_t type, int64_t row, int64_t dim, float* buffer) {
   const bool in_place = rows != nullptr && type == 0 && dim % Cpu::kLanes == 0;
   return in_place ? static_cast<float*>(rows) + row * dim : buffer;
 }
 
 template <typename Cpu>
-EVENKEEL_ALWAYS_INLINE inline void end_row(
+EVENKEEL_NEVER_INLINE void end_row(
     void* rows, uint64_t type, int64_t row, int64_t dim, const float* written) {
   if (rows == nullptr) return;
   if (type != 0) {
