@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The fused residual beside LibTorch's operators on a GPU: y = LayerNorm(omega * x + dropout(f)).
-// Prints, for each form and shape, microseconds forward, backward and both, the share of the
-// bandwidth of a 1 GiB copy in the same run, and the ratio to the operators; then what one call
-// costs the host.
+// The fused residual beside LibTorch's operators on a GPU: y = LayerNorm(omega * x + dropout(f)),
+// and the plain forms LayerNorm(x + f) and RMSNorm(x + f). Prints, for each form and shape,
+// microseconds forward, backward and both, the share of the bandwidth of a 1 GiB copy in the same
+// run, and the ratio to the operators; then what one call costs the host.
 //
 // Every case is captured in a CUDA graph that runs it once on each of several sets of inputs,
 // together larger than the L2 cache; the time is the median of its replays divided by the number of
@@ -77,11 +77,17 @@ double copy_bandwidth() {
   return 2e-6 * static_cast<double>(kBytes) / median(times);
 }
 
+enum class Gain { kNone, kScalar, kPerChannel };
+
 struct Form {
   const char* name;
   torch::ScalarType x, f;
-  bool vector_gain;
+  Gain gain;
   double dropout;
+  evenkeel::NormKind norm = evenkeel::NormKind::kLayerNorm;
+
+  /// Are the gradients of x and f one tensor?
+  bool is_plain() const { return gain == Gain::kNone && dropout == 0.0; }
 };
 
 struct Case {
@@ -90,10 +96,12 @@ struct Case {
     const auto parameter = [&](int64_t size, double mean) {
       return (0.1 * torch::randn({size}, cuda) + mean).to(form.x);
     };
-    omega = parameter(form.vector_gain ? dim : 1, 2.2);
-    omega.requires_grad_(form.vector_gain);  // one number is a buffer
+    if (form.gain != Gain::kNone) {
+      omega = parameter(form.gain == Gain::kPerChannel ? dim : 1, 2.2);
+      omega.requires_grad_(form.gain == Gain::kPerChannel);  // one number is a buffer
+    }
     weight = parameter(dim, 1.0).requires_grad_();
-    bias = parameter(dim, 0.0).requires_grad_();
+    if (form.norm == evenkeel::NormKind::kLayerNorm) bias = parameter(dim, 0.0).requires_grad_();
     const double bytes = backward_bytes();
     const auto sets = std::clamp<int64_t>(static_cast<int64_t>(400e6 / bytes) + 1, 2, 16);
     const auto data = [&](torch::ScalarType type) {
@@ -108,12 +116,13 @@ struct Case {
 
   torch::Tensor joined(const torch::Tensor& shortcut, const torch::Tensor& branch) const {
     return evenkeel::fused_residual({shortcut, branch, omega, {}, {}, form.dropout},
-                                    evenkeel::ResidualNorm::layer_norm(weight, bias));
+                                    {form.norm, weight, bias});
   }
   torch::Tensor forward(size_t i) const { return joined(x[i], f[i]); }
   Tensors backward(size_t i, const torch::Tensor& y) const {
-    Tensors inputs{x[i], f[i], weight, bias};
-    if (form.vector_gain) inputs.push_back(omega);
+    Tensors inputs{x[i], f[i], weight};
+    if (bias.defined()) inputs.push_back(bias);
+    if (form.gain == Gain::kPerChannel) inputs.push_back(omega);
     return torch::autograd::grad({y}, inputs, {dy[i]}, /*retain_graph=*/true);
   }
 
@@ -122,7 +131,8 @@ struct Case {
     return count() * (2 * size(form.x) + size(form.f)) + 8.0 * rows_();
   }
   double backward_bytes() const {
-    return count() * (3 * size(form.x) + 2 * size(form.f)) + 8.0 * rows_();
+    const double gradients = size(form.x) + (form.is_plain() ? 0.0 : size(form.f));
+    return count() * (2 * size(form.x) + size(form.f) + gradients) + 8.0 * rows_();
   }
 
   Form form;
@@ -190,7 +200,7 @@ void print_host_cost() {
     fmt::print("{} | {:.1f} | {:.1f} | {:.2f}\n", what, times[0], times[1], times[1] / times[0]);
   };
   const auto make = [] {
-    return Case({"", torch::kBFloat16, torch::kBFloat16, true, 0.0}, 64, 512);
+    return Case({"", torch::kBFloat16, torch::kBFloat16, Gain::kPerChannel, 0.0}, 64, 512);
   };
   const Case small = make();
   print("forward", 1, [&] { small.forward(0); });
@@ -218,7 +228,9 @@ void print_host_cost() {
 
 }  // namespace
 
-int main() {
+// With an argument, only the forms whose name holds it.
+int main(int argc, char** argv) {
+  const std::string wanted = argc > 1 ? argv[1] : "";
   if (!torch::cuda::is_available()) {
     fmt::print("fused_residual: no GPU\n");
     return 1;
@@ -228,19 +240,27 @@ int main() {
   const double bandwidth = copy_bandwidth();
   fmt::print("copy of 1 GiB on the device: {:.2f} TB/s\n", bandwidth);
   const std::vector<Form> forms{
-      {"bfloat16", torch::kBFloat16, torch::kBFloat16, true, 0.0},
-      {"bfloat16, dropout", torch::kBFloat16, torch::kBFloat16, true, 0.1},
-      {"bfloat16, scalar omega", torch::kBFloat16, torch::kBFloat16, false, 0.0},
-      {"half", torch::kHalf, torch::kHalf, true, 0.0},
-      {"float32", torch::kFloat32, torch::kFloat32, true, 0.0},
-      {"float32, dropout", torch::kFloat32, torch::kFloat32, true, 0.1},
-      {"float32 x, bfloat16 f", torch::kFloat32, torch::kBFloat16, true, 0.0}};
+      {"bfloat16, LayerNorm(x + f)", torch::kBFloat16, torch::kBFloat16, Gain::kNone, 0.0},
+      {"bfloat16, RMSNorm(x + f)",
+       torch::kBFloat16,
+       torch::kBFloat16,
+       Gain::kNone,
+       0.0,
+       evenkeel::NormKind::kRmsNorm},
+      {"bfloat16", torch::kBFloat16, torch::kBFloat16, Gain::kPerChannel, 0.0},
+      {"bfloat16, dropout", torch::kBFloat16, torch::kBFloat16, Gain::kPerChannel, 0.1},
+      {"bfloat16, scalar omega", torch::kBFloat16, torch::kBFloat16, Gain::kScalar, 0.0},
+      {"half", torch::kHalf, torch::kHalf, Gain::kPerChannel, 0.0},
+      {"float32", torch::kFloat32, torch::kFloat32, Gain::kPerChannel, 0.0},
+      {"float32, dropout", torch::kFloat32, torch::kFloat32, Gain::kPerChannel, 0.1},
+      {"float32 x, bfloat16 f", torch::kFloat32, torch::kBFloat16, Gain::kPerChannel, 0.0}};
   const std::vector<std::pair<int64_t, int64_t>> shapes{{4096, 512},
                                                         {16384, 512},
                                                         {8192, 1024},
                                                         {32768, 1024},
                                                         {4096, 4096}};
   for (const auto& form : forms) {
+    if (std::string(form.name).find(wanted) == std::string::npos) continue;
     fmt::print("\n{}: us (share of the copy's bandwidth)\n", form.name);
     fmt::print(
         "rows x dim | MB fwd / bwd | fused fwd | fused bwd | both | operators fwd | bwd | both | "

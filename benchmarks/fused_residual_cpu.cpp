@@ -133,7 +133,7 @@ int main(int argc, char** argv) {
   torch::manual_seed(0);
   fmt::print("{} threads, {}; microseconds\n\n",
              at::get_num_threads(),
-             evenkeel::detail::cpu_kernels().front().name);
+             evenkeel::detail::cpu::kernels().front().name);
   fmt::print(
       "| type | dropout | rows x dim | forward, operators / fused | ratio | and backward | "
       "ratio |\n|---|---|---|---|---|---|---|\n");

@@ -35,33 +35,37 @@ set(EVENKEEL_HEADERS
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/init_report.hpp
     include/evenkeel/init/tfixup_init.hpp
-    include/evenkeel/kernels/detail/cpu_backward.hpp
-    include/evenkeel/kernels/detail/cpu_dropout.hpp
-    include/evenkeel/kernels/detail/cpu_forward.hpp
-    include/evenkeel/kernels/detail/cpu_kernels.hpp
-    include/evenkeel/kernels/detail/cpu_lanes.hpp
-    include/evenkeel/kernels/detail/cpu_rows.hpp
-    include/evenkeel/kernels/detail/cubin_store.hpp
-    include/evenkeel/kernels/detail/cuda_driver.hpp
-    include/evenkeel/kernels/detail/cuda_module.hpp
-    include/evenkeel/kernels/detail/cuda_source_backward.hpp
-    include/evenkeel/kernels/detail/cuda_source_elements.hpp
-    include/evenkeel/kernels/detail/cuda_source_forward.hpp
-    include/evenkeel/kernels/detail/cuda_source_rows.hpp
-    include/evenkeel/kernels/detail/cuda_source_sums.hpp
+    include/evenkeel/kernels/cpu/backward.hpp
+    include/evenkeel/kernels/cpu/dropout.hpp
+    include/evenkeel/kernels/cpu/forward.hpp
+    include/evenkeel/kernels/cpu/kernels.hpp
+    include/evenkeel/kernels/cpu/lanes.hpp
+    include/evenkeel/kernels/cpu/launch.hpp
+    include/evenkeel/kernels/cpu/parallel_chunks.hpp
+    include/evenkeel/kernels/cpu/rows.hpp
+    include/evenkeel/kernels/cuda/backward.cuh
+    include/evenkeel/kernels/cuda/cubin_store.hpp
+    include/evenkeel/kernels/cuda/driver.hpp
+    include/evenkeel/kernels/cuda/elements.cuh
+    include/evenkeel/kernels/cuda/forward.cuh
+    include/evenkeel/kernels/cuda/kernel.hpp
+    include/evenkeel/kernels/cuda/launch.hpp
+    include/evenkeel/kernels/cuda/module.hpp
+    include/evenkeel/kernels/cuda/nvrtc.hpp
+    include/evenkeel/kernels/cuda/philox.hpp
+    include/evenkeel/kernels/cuda/rows.cuh
+    include/evenkeel/kernels/cuda/shared_library.hpp
+    include/evenkeel/kernels/cuda/source.hpp
+    include/evenkeel/kernels/cuda/sums.cuh
+    include/evenkeel/kernels/cuda/tuning.hpp
+    include/evenkeel/kernels/detail/cold.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
-    include/evenkeel/kernels/detail/nvrtc.hpp
-    include/evenkeel/kernels/detail/parallel_chunks.hpp
-    include/evenkeel/kernels/detail/philox.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
+    include/evenkeel/kernels/detail/residual_args.hpp
     include/evenkeel/kernels/detail/residual_call.hpp
-    include/evenkeel/kernels/detail/residual_compute.hpp
-    include/evenkeel/kernels/detail/residual_config.hpp
-    include/evenkeel/kernels/detail/residual_cpu.hpp
-    include/evenkeel/kernels/detail/residual_cuda.hpp
-    include/evenkeel/kernels/detail/residual_function.hpp
-    include/evenkeel/kernels/detail/residual_kernel.hpp
-    include/evenkeel/kernels/detail/shared_library.hpp
+    include/evenkeel/kernels/detail/residual_form.hpp
+    include/evenkeel/kernels/detail/residual_node.hpp
+    include/evenkeel/kernels/detail/shared_code.hpp
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp
     include/evenkeel/kernels/residual_terms.hpp

@@ -67,16 +67,21 @@ inline void check_residual(const ResidualTerms& terms, const ResidualNorm& norm)
 ///     auto y = fused_residual({x, f_x, omega}, ResidualNorm::layer_norm(weight, bias));
 ///
 /// Gains that are not needed stay undefined; without a norm y is the sum. x may be float32 while
-/// f_x is half, as under autocast: each gradient has the type of its tensor. All is computed in
-/// float32. The mask of the dropout comes from the device's default generator and is drawn again in
-/// backward.
+/// f_x is half, as under autocast: each gradient has the type of its tensor. Everything is computed
+/// in float32. The dropout mask comes from the device's default generator and is drawn again in
+/// backward. Where neither gain nor dropout stands, x and f_x have the same gradient, and autograd
+/// gets one tensor for both, as it does from LibTorch's addition.
 ///
-/// There are kernels for float32, bfloat16 and half, and up to 16384 columns. Those for CUDA are
-/// compiled when first used and kept in $XDG_CACHE_HOME/evenkeel; those for the CPU are compiled
-/// with the program, for AVX2, AVX-512 and whatever else there is, picked when it runs. Elsewhere,
-/// where they cannot be compiled, and when switched off (`set_fused_residual`), the same is done by
-/// LibTorch's operators; so are the backward of a backward, and forward mode. Gradients are the
-/// same in every run: no sum depends on who comes first, nor on the number of threads.
+/// There are kernels for float32, bfloat16 and half, for up to 16384 columns, and for tensors of
+/// any layout: one that is not contiguous is copied first. Those for CUDA are compiled when first
+/// used and kept in $XDG_CACHE_HOME/evenkeel; those for the CPU are compiled with the program, for
+/// AVX2, AVX-512 and the baseline, and picked when it runs. Elsewhere, where kernels cannot be
+/// compiled, and when switched off (`set_fused_residual`), LibTorch's operators do the same; they
+/// also do the backward of a backward, and forward mode. Gradients are the same in every run: no
+/// sum depends on the order in which threads finish, nor on their number.
+///
+/// Throws c10::Error for tensors whose shapes or devices do not fit, a dropout outside [0, 1), and
+/// a norm that is neither LayerNorm nor RMSNorm.
 inline at::Tensor fused_residual(const ResidualTerms& terms, const ResidualNorm& norm = {}) {
   detail::check_residual(terms, norm);
   auto joined = detail::join_residual(terms, norm, /*want_sum=*/false);

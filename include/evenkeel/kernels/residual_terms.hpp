@@ -16,6 +16,11 @@ namespace evenkeel {
 ///     RMSNorm    y = s / sqrt(mean(s^2) + eps) * weight
 ///
 /// weight and bias have shape (embed_dim); where undefined, they are 1 and 0.
+///
+/// Mean and variance are those of the row in float32, however far it lies from 0: a row of equal
+/// numbers gives the bias. What has to stay in float32's range is the sum of the squared distances
+/// from the mean (RMSNorm: of the squares), so rows may hold numbers up to about 1e17. Beyond that
+/// y is the bias alone, as with LibTorch's operators.
 struct ResidualNorm {
   NormKind kind = NormKind::kNone;
   at::Tensor weight = {};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The CPU's kernels, for every set of instructions that this machine has.
-#include <evenkeel/kernels/detail/cpu_dropout.hpp>
-#include <evenkeel/kernels/detail/cpu_kernels.hpp>
-#include <evenkeel/kernels/detail/cpu_lanes.hpp>
-#include <evenkeel/kernels/detail/parallel_chunks.hpp>
+#include <evenkeel/kernels/cpu/dropout.hpp>
+#include <evenkeel/kernels/cpu/kernels.hpp>
+#include <evenkeel/kernels/cpu/lanes.hpp>
+#include <evenkeel/kernels/cpu/launch.hpp>
+#include <evenkeel/kernels/cpu/parallel_chunks.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
-#include <evenkeel/kernels/detail/residual_cpu.hpp>
 #include <evenkeel/kernels/fused_residual.hpp>
 
 #include "all_close.hpp"
@@ -42,50 +42,35 @@ class ThreadsGuard {
   int before_;
 };
 
-class CpuKernelsTest : public ::testing::TestWithParam<detail::CpuKernels> {
+class CpuKernelsTest : public ::testing::TestWithParam<detail::cpu::Kernels> {
  protected:
   void SetUp() override { torch::manual_seed(0); }
 
   // A residual with everything that one can have.
   static detail::ResidualCall call(int64_t rows, int64_t dim, torch::ScalarType type) {
     const auto randn = [&](torch::IntArrayRef shape) { return torch::randn(shape).to(type); };
-    detail::ResidualCall made{randn({rows, dim}),
+    const ResidualTerms terms{randn({rows, dim}),
                               randn({rows, dim}),
                               randn({dim}),
                               randn({dim}),
                               randn({dim}),
-                              randn({dim}),
-                              randn({dim}),
-                              {}};
-    made.settings.eps = 1e-5F;
-    made.settings.norm = 1;
-    made.settings.want_sum = 1;
-    made.settings.y = made.settings.sum = static_cast<uint32_t>(detail::type_code(type));
-    made.settings.set_dropout(0.25);
-    return made;
+                              0.25};
+    const auto norm = ResidualNorm::layer_norm(randn({dim}), randn({dim}));
+    return detail::kernel_call(terms, norm, /*want_sum=*/true).value();
   }
 
   // Outputs and gradients, after the same seed.
-  static Tensors results(const detail::CpuKernels& kernels, const detail::ResidualCall& call) {
+  static Tensors results(const detail::cpu::Kernels& kernels, detail::ResidualCall call) {
     torch::manual_seed(4);
-    const auto outputs = detail::cpu_residual_forward(kernels, call, /*save=*/true);
-    auto config = detail::config_of(call);
-    config.dx = config.df = config.dw = config.dbeta = config.da = config.db = config.dc = 1;
-    const auto gradients = detail::cpu_residual_backward(kernels,
-                                                         config,
-                                                         call,
-                                                         outputs.sum,  // any numbers
-                                                         outputs.y,
-                                                         outputs.saved);
-    return {outputs.y,
-            outputs.sum,
-            gradients.x,
-            gradients.f,
-            gradients.a,
-            gradients.b,
-            gradients.c,
-            gradients.w,
-            gradients.beta};
+    torch::Tensor saved;
+    const auto outputs = detail::cpu::forward(kernels, call, &saved);
+    for (int i = 0; i < detail::kInputs; ++i) call.form.want(i);
+    const auto& dy = outputs.sum;  // any numbers
+    const auto& dsum = outputs.y;
+    const auto gradients = detail::cpu::backward(kernels, call, dy, dsum, saved);
+    Tensors results{outputs.y, outputs.sum};
+    results.insert(results.end(), gradients.begin(), gradients.end());
+    return results;
   }
 };
 
@@ -94,7 +79,7 @@ TEST_P(CpuKernelsTest, AgreesWithTheOthersInEveryWidthAndType) {
     for (const int64_t dim : {1, 3, 16, 31, 64, 129, 1000}) {
       SCOPED_TRACE(::testing::Message() << type << ", " << dim << " columns");
       const auto same = call(131, dim, type);
-      const auto expected = results(detail::Baseline::kernels(), same);
+      const auto expected = results(detail::cpu::Baseline::kernels(), same);
       const auto actual = results(GetParam(), same);
       for (size_t i = 0; i < actual.size(); ++i) {
         const auto exact = expected[i].to(torch::kFloat64);
@@ -124,14 +109,14 @@ TEST_P(CpuKernelsTest, GivesTheSameBitsWithAnyNumberOfThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Instructions,
                          CpuKernelsTest,
-                         ::testing::ValuesIn(detail::cpu_kernels()),
+                         ::testing::ValuesIn(detail::cpu::kernels()),
                          [](const auto& kernels) { return std::string(kernels.param.name); });
 
 // Random123's known answers for threefry4x32 with 20 rounds.
 TEST(ThreefryTest, GivesTheKnownAnswers) {
-  using L = detail::Lanes<1>;
+  using L = detail::cpu::Lanes<1>;
   uint32_t words[4] = {0, 0, 0, 0};
-  detail::threefry<L, 20>(words, {0, 0, 0, 0});
+  detail::cpu::threefry<L, 20>(words, {0, 0, 0, 0});
   EXPECT_EQ(std::vector<uint32_t>(words, words + 4),
             (std::vector<uint32_t>{0x9c6ca96a, 0xe17eae66, 0xfc10ecd4, 0x5256a7d8}));
 }
@@ -148,14 +133,14 @@ TEST(HalfTest, IsWidenedAndNarrowedAsLibTorchDoes) {
     const auto between = torch::cat({wide, wide * 1.0003F, wide * 0.99999F, torch::randn({4096})});
     auto actual = torch::empty_like(wide);
     auto rounded = torch::empty_like(between, type);
-    detail::widen_row<4>(actual.data_ptr<float>(),
-                         static_cast<const uint16_t*>(narrow.const_data_ptr()),
-                         wide.numel(),
-                         type == torch::kBFloat16);
-    detail::narrow_row<4>(static_cast<uint16_t*>(rounded.mutable_data_ptr()),
-                          between.data_ptr<float>(),
-                          between.numel(),
-                          type == torch::kBFloat16);
+    detail::cpu::widen_row<4>(actual.data_ptr<float>(),
+                              static_cast<const uint16_t*>(narrow.const_data_ptr()),
+                              wide.numel(),
+                              type == torch::kBFloat16);
+    detail::cpu::narrow_row<4>(static_cast<uint16_t*>(rounded.mutable_data_ptr()),
+                               between.data_ptr<float>(),
+                               between.numel(),
+                               type == torch::kBFloat16);
     EXPECT_TRUE(torch::allclose(actual, wide, 0.0, 0.0, /*equal_nan=*/true));
     EXPECT_TRUE(torch::allclose(rounded.to(torch::kFloat32),
                                 between.to(type).to(torch::kFloat32),
@@ -169,7 +154,7 @@ TEST(ParallelChunksTest, DoesEachChunkOnceOnSeveralThreads) {
   const ThreadsGuard guard(4);
   std::vector<std::atomic<int>> done(1000);
   std::atomic<int> parts{0};
-  detail::parallel_chunks(1000, 10, [&](int64_t begin, int64_t end) {
+  detail::cpu::parallel_chunks(1000, 10, [&](int64_t begin, int64_t end) {
     ++parts;
     for (int64_t i = begin; i < end; ++i) ++done[static_cast<size_t>(i)];
   });

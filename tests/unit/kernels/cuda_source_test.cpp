@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // NVRTC needs no GPU, so that the kernels' source is compiled on a machine that has none, too.
-#include <evenkeel/kernels/detail/nvrtc.hpp>
-#include <evenkeel/kernels/detail/residual_config.hpp>
-#include <evenkeel/kernels/detail/residual_kernel.hpp>
+#include <evenkeel/kernels/cuda/nvrtc.hpp>
+#include <evenkeel/kernels/cuda/source.hpp>
+#include <evenkeel/kernels/cuda/tuning.hpp>
+#include <evenkeel/kernels/detail/residual_form.hpp>
+
+#include "errors.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,56 +14,64 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 namespace {
 
 constexpr uint64_t kFloat = 0;
 constexpr uint64_t kBFloat16 = 1;
 constexpr uint64_t kHalf = 2;
 
-ResidualConfig config_of_types(uint64_t dim, uint64_t stream, uint64_t branch) {
-  ResidualConfig config;
-  config.dim = dim;
-  config.x = config.y = config.sum = stream;
-  config.f = branch;
-  config.w = config.a = config.b = config.c = stream;
-  return config;
+ResidualForm form_of_types(uint64_t dim, uint64_t stream, uint64_t branch) {
+  ResidualForm form;
+  form.dim = dim;
+  form.x = form.y = form.sum = stream;
+  form.f_x = branch;
+  form.norm_parameters = form.shortcut = form.branch = form.bias = stream;
+  return form;
 }
 
 /// Everything that a residual may have.
-ResidualConfig with_all(ResidualConfig config) {
-  config.norm = 1;
-  config.has_w = config.has_beta = config.has_bias = config.drop = config.has_sum = 1;
-  config.gain_a = config.gain_b = 2;
-  return config;
+ResidualForm with_all(ResidualForm form) {
+  form.norm = 1;
+  form.has_norm_weight = form.has_norm_bias = form.has_bias = form.drops = form.has_sum = 1;
+  form.shortcut_count = form.branch_count = 2;
+  return form;
 }
 
-ResidualConfig with_numbers(ResidualConfig config) {
-  config.norm = 2;
-  config.has_w = 1;
-  config.gain_a = config.gain_b = 1;
-  return config;
+ResidualForm with_numbers(ResidualForm form) {
+  form.norm = 2;
+  form.has_norm_weight = 1;
+  form.shortcut_count = form.branch_count = 1;
+  return form;
 }
 
-ResidualConfig backward_of(ResidualConfig config) {
-  config.backward = config.has_dy = config.dx = config.df = config.dw = 1;
-  config.dbeta = config.has_beta;
-  config.da = config.gain_a != 0U;
-  config.db = config.gain_b != 0U;
-  config.dc = config.has_bias;
-  config.has_dsum = config.has_sum;
-  config.has_sum = 0;
-  return config;
+/// y = norm(x + f_x)
+ResidualForm plain(ResidualForm form) {
+  form.norm = 1;
+  return form;
+}
+
+ResidualForm backward_of(ResidualForm form) {
+  form.backward = form.has_dy = 1;
+  form.want(kX);
+  form.want(kFX);
+  for (int i = kShortcut; i < kInputs; ++i) {
+    if (form.count(i) > 0) form.want(i);
+  }
+  form.has_dsum = form.has_sum;
+  form.has_sum = 0;
+  return form;
 }
 
 /// The rows are read in every way that there is: whole vectors, a ragged end, single elements.
-std::vector<ResidualConfig> configs() {
-  std::vector<ResidualConfig> forward{with_all(config_of_types(1024, kBFloat16, kBFloat16)),
-                                      with_all(config_of_types(512, kFloat, kHalf)),
-                                      with_numbers(config_of_types(77, kHalf, kHalf)),
-                                      with_numbers(config_of_types(16384, kFloat, kFloat))};
+std::vector<ResidualForm> forms() {
+  std::vector<ResidualForm> forward{with_all(form_of_types(1024, kBFloat16, kBFloat16)),
+                                    with_all(form_of_types(512, kFloat, kHalf)),
+                                    with_numbers(form_of_types(77, kHalf, kHalf)),
+                                    with_numbers(form_of_types(16384, kFloat, kFloat)),
+                                    plain(form_of_types(96, kBFloat16, kBFloat16))};
   auto all = forward;
-  for (const auto& config : forward) all.push_back(backward_of(config));
+  for (const auto& form : forward) all.push_back(backward_of(form));
   return all;
 }
 
@@ -70,10 +81,10 @@ TEST(CudaSourceTest, CompilesForEveryGpuThatNvrtcKnows) {
   if (!nvrtc.missing.empty()) GTEST_SKIP() << nvrtc.missing << " was not found";
   std::vector<int> compiled;
   for (const int architecture : {70, 75, 80, 90, 120}) {
-    for (const auto& config : configs()) {
-      const auto options = options_of(config, tuning_for(config, architecture));
+    for (const auto& form : forms()) {
+      const auto options = options_of(form, tuning_for(form, architecture), architecture);
       try {
-        EXPECT_FALSE(nvrtc.cubin(ResidualKernel::source(), options, architecture).empty());
+        EXPECT_FALSE(nvrtc.cubin(source_of(form.backward != 0U), options, architecture).empty());
         compiled.push_back(architecture);
       } catch (const c10::Error& error) {
         const std::string said = error.what_without_backtrace();
@@ -82,8 +93,22 @@ TEST(CudaSourceTest, CompilesForEveryGpuThatNvrtcKnows) {
       }
     }
   }
-  EXPECT_GE(std::count(compiled.begin(), compiled.end(), 90), 8);
+  EXPECT_GE(std::count(compiled.begin(), compiled.end(), 90), 10);
+}
+
+/// A record that the two sides lay out differently is no kernel.
+TEST(CudaSourceTest, ChecksTheLayoutOfWhatIsPassed) {
+  const auto& nvrtc = Nvrtc::get();
+  if (!nvrtc.missing.empty()) GTEST_SKIP() << nvrtc.missing << " was not found";
+  const auto form = forms().front();
+  auto source = source_of(false);
+  const auto member = source.find("unsigned inputs_stayed");
+  ASSERT_NE(member, std::string::npos);
+  source.insert(member, "double other;\n");
+  EXPECT_TRUE(
+      test::throws([&] { nvrtc.cubin(source, options_of(form, tuning_for(form, 90), 90), 90); },
+                   "the program lays it out differently"));
 }
 
 }  // namespace
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

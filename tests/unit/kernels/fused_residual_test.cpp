@@ -220,6 +220,26 @@ TEST_P(FusedResidualTest, TakesTensorsThatAreNotContiguousOrNotAligned) {
                         torch::autograd::grad({expected}, {both}, {dy})[0]));
 }
 
+TEST_P(FusedResidualTest, TakesAGradientOfAnyLayout) {
+  const auto norm = ResidualNorm::layer_norm({}, {});
+  const auto x = numbers({6, 64}, torch::kFloat32);
+  const ResidualTerms terms{x, randn({6, 64}), randn({64})};
+  const auto flat = randn({6 * 64 + 1});
+  const std::vector<torch::Tensor> gradients{randn({64, 6}).t(),
+                                             randn({6, 65}).narrow(1, 1, 64),
+                                             flat.narrow(0, 1, 6 * 64).view({6, 64}),
+                                             randn({64}).expand({6, 64}),
+                                             randn({6, 1}).expand({6, 64}),
+                                             torch::_neg_view(randn({6, 64}))};
+  const auto expected = test::residual_by_operators(terms, norm, {}).back();
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const auto actual = torch::autograd::grad({fused_residual(terms, norm)}, {x}, {gradients[i]});
+    EXPECT_TRUE(all_close(actual[0],
+                          torch::autograd::grad({expected}, {x}, {gradients[i].clone()}, true)[0]))
+        << i;
+  }
+}
+
 TEST_P(FusedResidualTest, TakesAGradientThatWasExpanded) {
   const auto x = numbers({3, 64}, torch::kFloat32);
   const ResidualTerms terms{x, randn({3, 64}), randn({64}), {}, {}};
@@ -416,6 +436,21 @@ TEST(FusedResidualErrorTest, NamesAProbabilityThatIsNone) {
         fused_residual({x, x, {}, {}, {}, 1.0});
       },
       "fused_residual: expected dropout in [0, 1), but got 1"));
+}
+
+TEST(FusedResidualErrorTest, NamesANormThatItDoesNotKnow) {
+  const auto x = torch::zeros({2, 8});
+  for (const auto kind : {NormKind::kDyT, NormKind::kScaleNorm}) {
+    ResidualNorm norm;
+    norm.kind = kind;
+    EXPECT_TRUE(throws(
+        [&] {
+          fused_residual({x, x, {}, {}, {}}, norm);
+        },
+        std::string(
+            "fused_residual: expected a norm of kind LayerNorm, RMSNorm or none, but got ") +
+            to_string(kind)));
+  }
 }
 
 TEST(FusedResidualErrorTest, NeedsANormToGiveBoth) {

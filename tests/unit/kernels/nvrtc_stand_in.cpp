@@ -55,7 +55,7 @@ EVENKEEL_PASS_ON(nvrtcGetProgramLog, (void* program, char* log), (program, log))
 EVENKEEL_PASS_ON(nvrtcDestroyProgram, (void** program), (program))
 
 extern "C" int nvrtcCompileProgram(void* program, int count, const char* const* options) {
-  const bool gives_dx = has(count, options, "-DBACKWARD=1") && has(count, options, "-DDX=1");
+  const bool gives_dx = has(count, options, "-DDX=1");
   if (mode_is("no_kernel") || (mode_is("no_backward") && gives_dx)) {
     const char* unknown = "--an-option-that-it-does-not-know";
     return real(&nvrtcCompileProgram, "nvrtcCompileProgram")(program, 1, &unknown);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The CPU's kernels by themselves, on memory that is aligned for nothing but its type. Compiled
 // with and without optimising: what a compiler makes of vectors in memory differs.
-#include <evenkeel/kernels/detail/cpu_kernels.hpp>
+#include <evenkeel/kernels/cpu/kernels.hpp>
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cpu {
 namespace {
 
 constexpr int64_t kRows = 11;
@@ -38,7 +38,7 @@ class Numbers {
     return numbers;
   }
 
-  CpuRows rows() { return {first_, type_}; }
+  void* data() { return first_; }
   float* floats() { return reinterpret_cast<float*>(first_); }
   std::vector<float> values() {
     std::vector<float> values(static_cast<size_t>(count_));
@@ -60,7 +60,7 @@ class Numbers {
 };
 
 // What a residual with all its parts gives, and the sums that end its backward.
-std::vector<std::vector<float>> results(const CpuKernels& kernels, uint32_t type, int64_t dim) {
+std::vector<std::vector<float>> results(const Kernels& kernels, uint32_t type, int64_t dim) {
   std::mt19937 generator(5);
   const int64_t width = whole<kMostLanes>(dim);
   const auto rows = [&] { return Numbers::random(type, kRows * dim, generator); };
@@ -69,35 +69,44 @@ std::vector<std::vector<float>> results(const CpuKernels& kernels, uint32_t type
     for (int64_t i = dim; i < width; ++i) numbers.floats()[i] = 0.0F;
     return numbers;
   };
-  Numbers x = rows(), f = rows(), dy = rows(), dsum = rows();
-  Numbers a = parameter(), b = parameter(), c = parameter(), w = parameter(), beta = parameter();
-  Numbers y(type, kRows * dim), sum(type, kRows * dim), dx(type, kRows * dim),
-      df(type, kRows * dim);
-  Numbers stats(0, 2 * kRows), totals(0, 5 * width);
+  Numbers x = rows(), f_x = rows(), dy = rows(), dsum = rows();
+  Numbers shortcut = parameter(), branch = parameter(), bias = parameter();
+  Numbers norm_weight = parameter(), norm_bias = parameter();
+  Numbers y(type, kRows * dim), sum(type, kRows * dim);
+  Numbers dx(type, kRows * dim), df_x(type, kRows * dim);
+  Numbers stats(0, 3 * kRows), sums(0, 5 * width);
 
-  CpuForward forward;
-  forward.in.dim = dim;
-  forward.in.x = x.rows();
-  forward.in.f = f.rows();
-  forward.in.a.columns = a.floats();
-  forward.in.b.columns = b.floats();
-  forward.in.c = c.floats();
-  forward.in.w = w.floats();
-  forward.in.beta = beta.floats();
-  forward.in.dropout = {7, 16384, 4.0F / 3.0F};
-  forward.in.norm = 1;
-  forward.in.eps = 1e-5F;
-  forward.in.stats = stats.floats();
-  forward.y = y.rows();
-  forward.sum = sum.rows();
-  kernels.forward(forward, 0, kRows);
-  const CpuSums sums{0, width, 2 * width, 3 * width, 4 * width, -1, -1, 5 * width};
-  kernels.backward({forward.in, dy.rows(), dsum.rows(), dx.rows(), df.rows(), sums},
-                   totals.floats(),
-                   0,
-                   kRows);
-  kernels.column_sums(totals.floats(), 1, sums.width);
-  return {y.values(), sum.values(), dx.values(), df.values(), totals.values()};
+  ResidualForm form;
+  form.dim = static_cast<uint64_t>(dim);
+  form.x = form.f_x = form.y = form.sum = type;
+  form.norm = 1;
+  form.shortcut_count = form.branch_count = 2;
+  form.has_bias = form.has_norm_weight = form.has_norm_bias = form.drops = form.has_sum = 1;
+  ResidualArgs args{};
+  args.x = x.data();
+  args.f_x = f_x.data();
+  args.shortcut = shortcut.data();
+  args.branch = branch.data();
+  args.bias = bias.data();
+  args.norm_weight = norm_weight.data();
+  args.norm_bias = norm_bias.data();
+  args.y = y.data();
+  args.sum = sum.data();
+  args.dy = dy.data();
+  args.dsum = dsum.data();
+  args.dx = dx.data();
+  args.df_x = df_x.data();
+  args.stats = stats.floats();
+  args.rows = kRows;
+  args.eps = 1e-5F;
+  args.threshold = 16384;
+  args.scale = 4.0F / 3.0F;
+  args.seed = 7;
+  kernels.forward(form, args, 0, kRows);
+  for (int i = 0; i < kInputs; ++i) form.want(i);
+  kernels.backward(form, args, sums.floats(), 0, kRows);
+  kernels.column_sums(sums.floats(), 1, 5 * width);
+  return {y.values(), sum.values(), dx.values(), df_x.values(), sums.values()};
 }
 
 TEST(UnalignedRowsTest, AllInstructionsAgree) {
@@ -106,8 +115,8 @@ TEST(UnalignedRowsTest, AllInstructionsAgree) {
       SCOPED_TRACE(::testing::Message() << "type " << type << ", " << dim << " columns");
       const auto expected = results(Baseline::kernels(), type, dim);
       const float rounding = type == 0 ? 1e-4F : type == 1 ? 0.05F : 0.01F;
-      for (const auto& kernels : cpu_kernels()) {
-        const auto actual = results(kernels, type, dim);
+      for (const auto& each : kernels()) {
+        const auto actual = results(each, type, dim);
         for (size_t i = 0; i < actual.size(); ++i) {
           double wrong = 0.0;
           double all = 0.0;
@@ -115,8 +124,8 @@ TEST(UnalignedRowsTest, AllInstructionsAgree) {
             wrong += std::pow(actual[i][j] - expected[i][j], 2);
             all += std::pow(expected[i][j], 2);
           }
-          EXPECT_GT(all, 0.0) << kernels.name << ", result " << i;
-          EXPECT_LT(std::sqrt(wrong / all), rounding) << kernels.name << ", result " << i;
+          EXPECT_GT(all, 0.0) << each.name << ", result " << i;
+          EXPECT_LT(std::sqrt(wrong / all), rounding) << each.name << ", result " << i;
         }
       }
     }
@@ -124,4 +133,4 @@ TEST(UnalignedRowsTest, AllInstructionsAgree) {
 }
 
 }  // namespace
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cpu

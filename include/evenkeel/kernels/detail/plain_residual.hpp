@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/enums.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 
 #include <optional>
 
@@ -42,6 +44,9 @@ inline at::Tensor plain_norm(const at::Tensor& sum, const ResidualNorm& norm) {
       return apply_gain(normed, norm.weight);
     }
     default:
+      TORCH_CHECK(norm.kind == NormKind::kNone,
+                  "fused_residual: expected a norm of kind LayerNorm, RMSNorm or none, but got ",
+                  to_string(norm.kind));
       return sum;
   }
 }

@@ -1,113 +1,179 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/residual_config.hpp>
+#include <evenkeel/core/enums.hpp>
+#include <evenkeel/kernels/detail/residual_args.hpp>
+#include <evenkeel/kernels/detail/residual_form.hpp>
+#include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/TensorSubclassLikeUtils.h>
+#include <ATen/autocast_mode.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 
 namespace evenkeel::detail {
 
-/// What a residual does beside its tensors.
-struct ResidualSettings {
-  float eps = 0.0F;
-  uint32_t threshold : 17;  ///< Of 65536: how many of the 16-bit draws drop an element.
-  uint32_t norm : 2;        ///< A `NormKind`.
-  uint32_t want_sum : 1;    ///< The sum beside the norm; without a norm it is the only output.
-  uint32_t y : 2, sum : 2;  ///< types
-  /// Backward: x and f are where forward read them, so no work under way writes them. Hooks for
-  /// saved tensors may bring them back just before.
-  uint32_t inputs_stayed : 1;
+namespace cuda {
+class Kernel;
+}
 
-  ResidualSettings() : threshold(0), norm(0), want_sum(0), y(0), sum(0), inputs_stayed(0) {}
-
-  bool has_norm() const { return norm != 0U; }
-  bool has_sum() const { return want_sum != 0U || !has_norm(); }
-  bool drops() const { return threshold != 0U; }
-  void set_dropout(double dropout) {
-    threshold = static_cast<uint32_t>(std::min<int64_t>(std::llround(dropout * 65536.0), 65535));
-  }
-  float kept_scale() const { return 65536.0F / static_cast<float>(65536U - threshold); }
+/// What a residual gives: the norm of the sum, and the sum where it is wanted or there is no norm.
+struct JoinedResidual {
+  at::Tensor sum;
+  at::Tensor y;
 };
 
-/// One residual, its tensors contiguous and aligned for 16-byte loads.
+/// One residual that kernels compute. Its tensors are `kernel_ready`.
 struct ResidualCall {
-  at::Tensor x, f, a, b, c, w, beta;
-  ResidualSettings settings;
+  ResidualTerms terms;
+  ResidualNorm norm;
+  ResidualForm form;
+  const cuda::Kernel* kernel = nullptr;  ///< On CUDA, that of forward.
 
-  int64_t dim() const { return x.size(-1); }
-  int64_t rows() const { return x.numel() / dim(); }
+  /// In the order of `Input`.
+  std::array<at::Tensor*, kInputs> inputs() {
+    return {&terms.x,
+            &terms.f_x,
+            &terms.shortcut,
+            &terms.branch,
+            &terms.bias,
+            &norm.weight,
+            &norm.bias};
+  }
+  int64_t rows() const { return terms.x.numel() / static_cast<int64_t>(form.dim); }
 };
 
-/// What forward gives.
-struct ResidualOutputs {
-  at::Tensor y, sum;
-  at::Tensor saved;  ///< Seed and offset of the dropout, then mean and 1 / deviation of each row.
-};
+/// A gradient for each `Input`, undefined where it is not wanted.
+using ResidualGradients = std::array<at::Tensor, kInputs>;
 
-constexpr int64_t kSavedRandom = 4;  // floats before the rows' statistics
-
-/// What backward gives, as far as it is wanted.
-struct ResidualGradients {
-  at::Tensor x, f, a, b, c, w, beta;
-};
+/// Backward needs, beside the inputs, the seed and offset of the dropout (of 64 bits each), and
+/// then the statistics of the rows. Forward keeps them in a tensor of float32.
+constexpr int64_t kSavedRandom = 4;
 
 /// The kernels' number for a type; -1 for a type that they do not know.
 inline int type_code(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return 0;
-    case at::kBFloat16:
-      return 1;
-    case at::kHalf:
-      return 2;
-    default:
-      return -1;
-  }
+  return type == at::kFloat ? 0 : type == at::kBFloat16 ? 1 : type == at::kHalf ? 2 : -1;
 }
 
-inline at::ScalarType type_of_code(uint32_t code) {
+inline at::ScalarType type_of_code(uint64_t code) {
   return code == 0U ? at::kFloat : code == 1U ? at::kBFloat16 : at::kHalf;
 }
 
-inline at::Tensor aligned(const at::Tensor& tensor) {
+/// The same numbers as kernels read them: of that type, contiguous, aligned for 16-byte loads.
+inline at::Tensor kernel_ready(const at::Tensor& tensor, at::ScalarType type) {
   if (!tensor.defined()) return tensor;
-  auto contiguous = tensor.contiguous();
-  const bool fits = reinterpret_cast<uintptr_t>(contiguous.const_data_ptr()) % 16 == 0;
-  return fits ? contiguous : contiguous.clone();
+  auto ready = tensor;
+  if (ready._is_zerotensor()) ready = at::zeros(ready.sizes(), ready.options());
+  if (ready.layout() != at::kStrided) ready = ready.to_dense();
+  if (ready.scalar_type() != type) ready = ready.to(type);
+  if (ready.is_neg()) ready = ready.resolve_neg();
+  if (!ready.is_contiguous()) ready = ready.contiguous();
+  const bool is_aligned = reinterpret_cast<uintptr_t>(ready.const_data_ptr()) % 16 == 0;
+  return is_aligned ? ready : ready.clone();
 }
 
-/// What forward and backward have in common.
-inline ResidualConfig config_of(const ResidualCall& call) {
-  const auto code = [](const at::Tensor& tensor) -> uint64_t {
-    return tensor.defined() ? static_cast<uint64_t>(type_code(tensor.scalar_type())) : 0;
+/// Of 65536, how many of the 16-bit draws drop an element.
+inline uint32_t dropout_threshold(double dropout) {
+  return static_cast<uint32_t>(std::clamp<int64_t>(std::llround(dropout * 65536.0), 0, 65535));
+}
+
+/// The call of a kernel, if there are kernels for such a residual.
+inline std::optional<ResidualCall> kernel_call(const ResidualTerms& terms,
+                                               const ResidualNorm& norm,
+                                               bool want_sum) {
+  constexpr int64_t kMostColumns = 16384;
+  const auto& x = terms.x;
+  const bool has_norm = norm.kind != NormKind::kNone;
+  if (has_norm && norm.kind != NormKind::kLayerNorm && norm.kind != NormKind::kRmsNorm) {
+    return std::nullopt;
+  }
+  if (!(x.is_cuda() || x.is_cpu()) || x.dim() == 0 || x.sizes() != terms.f_x.sizes()) {
+    return std::nullopt;
+  }
+  const int64_t dim = x.size(-1);
+  if (x.numel() == 0 || dim > kMostColumns) return std::nullopt;
+  if (!has_norm && !terms.shortcut.defined() && !terms.branch.defined() && !terms.bias.defined() &&
+      terms.dropout == 0.0) {
+    return std::nullopt;  // x + f_x is one kernel already
+  }
+
+  ResidualCall call{terms, norm, {}};
+  if (!has_norm) call.norm = {};
+  auto& form = call.form;
+  std::array<uint64_t, kInputs> types{};
+  const auto inputs = call.inputs();
+  for (int i = 0; i < kInputs; ++i) {
+    auto& tensor = *inputs[i];
+    if (!tensor.defined()) continue;
+    const int type = type_code(tensor.scalar_type());
+    const bool is_known = type >= 0 && tensor.device() == x.device() &&
+                          !at::isTensorSubclassLike(tensor) && tensor.layout() == at::kStrided &&
+                          !tensor._fw_grad(/*level=*/0).defined();  // operators know forward mode
+    if (!is_known) return std::nullopt;
+    if (i > kFX) {
+      const bool may_be_one_number = i == kShortcut || i == kBranch;
+      if (tensor.dim() != 1) return std::nullopt;
+      if (tensor.numel() != dim && !(may_be_one_number && tensor.numel() == 1)) return std::nullopt;
+    }
+    types[i] = static_cast<uint64_t>(type);
+    tensor = kernel_ready(tensor, tensor.scalar_type());
+  }
+  // A norm's weight and bias share one type, as they do in every norm that is a module.
+  if (call.norm.weight.defined() && call.norm.bias.defined() &&
+      types[kNormWeight] != types[kNormBias]) {
+    return std::nullopt;
+  }
+  const auto count = [](const at::Tensor& gain) -> uint64_t {
+    return !gain.defined() ? 0 : gain.numel() == 1 ? 1 : 2;
   };
-  const auto gain = [](const at::Tensor& tensor) -> uint64_t {
-    return !tensor.defined() ? 0 : tensor.numel() == 1 ? 1 : 2;
+  form.dim = static_cast<uint64_t>(dim);
+  form.x = types[kX];
+  form.f_x = types[kFX];
+  form.shortcut = types[kShortcut];
+  form.branch = types[kBranch];
+  form.bias = types[kBias];
+  form.norm_parameters = std::max(types[kNormWeight], types[kNormBias]);
+  form.norm = norm.kind == NormKind::kLayerNorm ? 1 : norm.kind == NormKind::kRmsNorm ? 2 : 0;
+  form.shortcut_count = count(terms.shortcut);
+  form.branch_count = count(terms.branch);
+  form.has_bias = terms.bias.defined();
+  form.has_norm_weight = call.norm.weight.defined();
+  form.has_norm_bias = call.norm.bias.defined();
+  form.drops = dropout_threshold(terms.dropout) > 0;
+  form.has_sum = want_sum || !has_norm;
+  form.sum =
+      static_cast<uint64_t>(type_code(c10::promoteTypes(x.scalar_type(), terms.f_x.scalar_type())));
+  // Autocast has LayerNorm on its list of what runs in float32, on CUDA.
+  const bool widened = x.is_cuda() && norm.kind == NormKind::kLayerNorm &&
+                       at::autocast::is_autocast_enabled(at::kCUDA);
+  form.y = widened ? 0U : form.sum;
+  form.device = static_cast<uint64_t>(x.is_cuda() ? x.get_device() : 0);
+  return call;
+}
+
+/// What both directions and both devices pass to a kernel of that call.
+inline ResidualArgs args_of(const ResidualCall& call) {
+  const auto address = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.const_data_ptr() : nullptr;
   };
-  ResidualConfig config;
-  config.dim = static_cast<uint64_t>(call.dim());
-  config.x = code(call.x);
-  config.f = code(call.f);
-  config.y = call.settings.y;
-  config.sum = call.settings.sum;
-  config.w = code(call.w);
-  config.a = code(call.a);
-  config.b = code(call.b);
-  config.c = code(call.c);
-  config.norm = call.settings.norm;
-  config.has_w = call.w.defined();
-  config.has_beta = call.beta.defined();
-  config.gain_a = gain(call.a);
-  config.gain_b = gain(call.b);
-  config.has_bias = call.c.defined();
-  config.drop = call.settings.drops();
-  config.has_sum = call.settings.has_sum();
-  config.device = static_cast<uint8_t>(call.x.get_device());
-  return config;
+  ResidualArgs args{};
+  args.x = address(call.terms.x);
+  args.f_x = address(call.terms.f_x);
+  args.shortcut = address(call.terms.shortcut);
+  args.branch = address(call.terms.branch);
+  args.bias = address(call.terms.bias);
+  args.norm_weight = address(call.norm.weight);
+  args.norm_bias = address(call.norm.bias);
+  args.rows = call.rows();
+  args.eps = static_cast<float>(call.norm.eps);
+  args.threshold = dropout_threshold(call.terms.dropout);
+  args.scale = 65536.0F / static_cast<float>(65536 - args.threshold);
+  return args;
 }
 
 }  // namespace evenkeel::detail

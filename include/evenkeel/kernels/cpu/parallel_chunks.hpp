@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cpu {
 
 /// `work(begin, end)` for parts of 0 to `count`, on LibTorch's own threads; a thread is given
 /// `grain` or more. at::parallel_for() would be serial in a program that is compiled without
@@ -30,4 +30,4 @@ void parallel_chunks(int64_t count, int64_t grain, const Work& work) {
       grain);
 }
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cpu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cuda_driver.hpp>
+#include <evenkeel/kernels/cuda/driver.hpp>
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
 /// What the device's generator gives to one kernel. Where a CUDA graph is captured, seed and offset
 /// are addresses that each replay fills anew.
@@ -31,7 +31,7 @@ struct PhiloxDraw {
 };
 
 /// Draws from the default generator of `device`, as LibTorch's own kernels do.
-inline PhiloxDraw draw_philox([[maybe_unused]] const CudaDriver& driver, c10::Device device) {
+inline PhiloxDraw draw_philox([[maybe_unused]] const Driver& driver, c10::Device device) {
   PhiloxDraw draw;
 #if EVENKEEL_HAS_PHILOX_STATE
   if (driver.philox_cuda_state != nullptr) {
@@ -60,4 +60,4 @@ inline PhiloxDraw draw_philox([[maybe_unused]] const CudaDriver& driver, c10::De
   return draw;
 }
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

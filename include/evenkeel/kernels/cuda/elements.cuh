@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-namespace evenkeel::detail {
+#include <evenkeel/kernels/detail/residual_args.hpp>
+#include <evenkeel/kernels/detail/shared_code.hpp>
 
-/// First part of the kernels' source, which is compiled when a program runs: elements and how they
-/// travel. It includes nothing, since the machine may have no CUDA headers.
-///
-/// What is written in capitals is given to the compiler as -D:
-///   D               length of a row
-///   VEC, TPR, GROUPS  elements a load, threads a row, rows that a block works on at once
-///   STAGES, RESIDENT  rows in flight for each row that is worked on; blocks a multiprocessor holds
-///   T_X T_F T_Y T_SUM T_W T_A T_B T_C   types of x, f, y, the sum, the norm's parameters, the
-///                   shortcut's gain, the branch's gain and the bias: 0 float, 1 bfloat16, 2 half
-///   NORM            0 none, 1 LayerNorm, 2 RMSNorm; HAS_W, HAS_BETA: its weight and bias
-///   GAIN_A, GAIN_B  the gains: 0 none, 1 one number, 2 one for each column
-///   HAS_BIAS, DROP  is a bias added to f; are elements dropped
-///   HAS_SUM         is the sum an output of its own; LAUNCH_EARLY: programmatic dependent launch
-inline constexpr const char* kElementsSource = R"cuda(
+// Elements of a row and how they travel. What is written in capitals comes from the compiler's options
+// (form_options() and tuning_options() in kernel.hpp):
+//
+//   D               length of a row
+//   VEC, TPR, GROUPS   elements a load, threads a row, rows that a block works on at once
+//   STAGES, RESIDENT   rows in flight for each row that is worked on; blocks a multiprocessor holds
+//   KEEP            parameters stay in registers from row to row
+//   LAUNCH_EARLY    programmatic dependent launch
+//   ARCH            the GPU's architecture, such as 90
+//   T_X T_F_X T_Y T_SUM T_SHORTCUT T_BRANCH T_BIAS T_NORM   types of x, f_x, y, the sum, the gains, the
+//                   bias and the norm's parameters: 0 float, 1 bfloat16, 2 half
+//   NORM            0 none, 1 LayerNorm, 2 RMSNorm; HAS_NORM_WEIGHT, HAS_NORM_BIAS: its parameters
+//   SHORTCUT, BRANCH   the gains: 0 none, 1 one number, 2 one for each column
+//   HAS_BIAS, DROPS    is a bias added to f_x; are elements dropped
+//   HAS_SUM         forward: is the sum an output
+//   HAS_DY, HAS_DSUM   backward: gradients that come in
+//   DX DF_X DSHORTCUT DBRANCH DBIAS DNORM_WEIGHT DNORM_BIAS   backward: gradients that are wanted
+//   INLINE, UNROLL  __device__ __forceinline__, _Pragma("unroll")
+//
+// Nothing is included in a kernel: the machine may have no CUDA headers.
+EVENKEEL_DEVICE_CODE(kElementsCode,
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -29,21 +38,15 @@ constexpr int kThreads = TPR * GROUPS;
 constexpr int kLanes = TPR < 32 ? TPR : 32;      // threads of a row in one warp
 constexpr int kWarps = TPR < 32 ? 1 : TPR / 32;  // warps of a row; more than one: one barrier a row
 
-#define INLINE __device__ __forceinline__
-
 // A kernel may be on the machine before the one ahead of it is done; what that one may write, it
 // touches only after this.
 INLINE void wait_for_predecessor() {
-#if LAUNCH_EARLY
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+  if constexpr (LAUNCH_EARLY) asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 // From here on the next kernel may come; it waits in turn for all of this one.
 INLINE void let_successor_come() {
-#if LAUNCH_EARLY
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
+  if constexpr (LAUNCH_EARLY) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
 template <int kType>
@@ -70,22 +73,19 @@ INLINE u32 bfloat16_of_float(float f) {
 // Two 16-bit elements in a word.
 template <int kType>
 INLINE u32 pack_two(float low, float high) {
-  if (kType == 1) {
-#if __CUDA_ARCH__ >= 800
+  if constexpr (ARCH >= 80) {
     u32 word;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    if constexpr (kType == 1) {
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    } else {
+      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    }
     return word;
-#else
+  } else if constexpr (kType == 1) {
     return bfloat16_of_float(low) | (bfloat16_of_float(high) << 16);
-#endif
+  } else {
+    return half_of_float(low) | (static_cast<u32>(half_of_float(high)) << 16);
   }
-#if __CUDA_ARCH__ >= 800
-  u32 word;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-  return word;
-#else
-  return half_of_float(low) | (static_cast<u32>(half_of_float(high)) << 16);
-#endif
 }
 
 template <int kType>
@@ -112,8 +112,7 @@ struct Pack {
   INLINE void load(const void* base, i64 index) {
     const u8* from = static_cast<const u8*>(base) + index * kBytes<kType>;
     if constexpr (kSize >= 16) {
-#pragma unroll
-      for (int i = 0; i < kWords; i += 4) {
+      UNROLL for (int i = 0; i < kWords; i += 4) {
         if constexpr (kOnce) {
           asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                        : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
@@ -136,8 +135,7 @@ struct Pack {
   INLINE void store(void* base, i64 index) const {
     u8* to = static_cast<u8*>(base) + index * kBytes<kType>;
     if constexpr (kSize >= 16) {
-#pragma unroll
-      for (int i = 0; i < kSize / 16; ++i) {
+      UNROLL for (int i = 0; i < kSize / 16; ++i) {
         *reinterpret_cast<uint4*>(to + 16 * i) =
             make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
       }
@@ -152,14 +150,12 @@ struct Pack {
 
   INLINE void get(float (&values)[VEC]) const {
     if constexpr (kType == 0) {
-#pragma unroll
-      for (int i = 0; i < VEC; ++i) values[i] = __uint_as_float(words[i]);
+      UNROLL for (int i = 0; i < VEC; ++i) values[i] = __uint_as_float(words[i]);
     } else if constexpr (VEC == 1) {
       float unused;
       unpack_two<kType>(words[0], values[0], unused);
     } else {
-#pragma unroll
-      for (int i = 0; i < VEC / 2; ++i) {
+      UNROLL for (int i = 0; i < VEC / 2; ++i) {
         unpack_two<kType>(words[i], values[2 * i], values[2 * i + 1]);
       }
     }
@@ -167,18 +163,14 @@ struct Pack {
 
   INLINE void set(const float (&values)[VEC]) {
     if constexpr (kType == 0) {
-#pragma unroll
-      for (int i = 0; i < VEC; ++i) words[i] = __float_as_uint(values[i]);
+      UNROLL for (int i = 0; i < VEC; ++i) words[i] = __float_as_uint(values[i]);
     } else if constexpr (VEC == 1) {
       words[0] = pack_two<kType>(values[0], 0.0f);
     } else {
-#pragma unroll
-      for (int i = 0; i < VEC / 2; ++i) {
+      UNROLL for (int i = 0; i < VEC / 2; ++i) {
         words[i] = pack_two<kType>(values[2 * i], values[2 * i + 1]);
       }
     }
   }
 };
-)cuda";
-
-}  // namespace evenkeel::detail
+)

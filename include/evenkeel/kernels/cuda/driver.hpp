@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/nvrtc.hpp>
-#include <evenkeel/kernels/detail/shared_library.hpp>
+#include <evenkeel/kernels/cuda/nvrtc.hpp>
+#include <evenkeel/kernels/cuda/shared_library.hpp>
+#include <evenkeel/kernels/detail/cold.hpp>
 
 #include <c10/core/Stream.h>
 #include <c10/util/Exception.h>
@@ -12,10 +13,10 @@
 #include <cstddef>
 #include <string>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
 /// What is called of the CUDA driver and of LibTorch's CUDA part.
-struct CudaDriver {
+struct Driver {
   using Handle = void*;
 
   int (*cuGetErrorString)(int, const char**);
@@ -44,8 +45,8 @@ struct CudaDriver {
   Handle philox_cuda_state;                   ///< at::CUDAGeneratorImpl's, or null
 
   /// Null, after one warning, where something is missing.
-  static const CudaDriver* get() {
-    static const CudaDriver driver;
+  static const Driver* get() {
+    static const Driver driver;
     return driver.usable_ ? &driver : nullptr;
   }
 
@@ -86,7 +87,7 @@ struct CudaDriver {
   }
 
  private:
-  CudaDriver() {
+  EVENKEEL_COLD Driver() {
     const SharedLibrary cuda("CUDA's driver", {"libcuda.so.1", "libcuda.so"});
     const auto c10_cuda = SharedLibrary::loaded("libc10_cuda.so");
     const auto torch_cuda = SharedLibrary::loaded("libtorch_cuda.so");
@@ -119,4 +120,4 @@ struct CudaDriver {
   bool usable_ = false;
 };
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-namespace evenkeel::detail {
+#include <evenkeel/kernels/cuda/rows.cuh>
+#include <evenkeel/kernels/detail/shared_code.hpp>
 
-/// Fourth part of the kernels' source: the sums over rows that a backward ends with, of a thread,
-/// of a block and of all blocks.
-inline constexpr const char* kSumsSource = R"cuda(
-#if BACKWARD
-constexpr bool kColumnsA = DA && GAIN_A == 2, kColumnsB = DB && GAIN_B == 2;
-constexpr bool kNumberA = DA && GAIN_A == 1, kNumberB = DB && GAIN_B == 1;
-constexpr int kSums = DW + DBETA + kColumnsA + kColumnsB + DC;
-constexpr int kPartialRow = (kSums * D + kNumberA + kNumberB + 3) / 4 * 4;
+// The sums over rows that a backward ends with: of a thread, of a block and of all blocks.
+EVENKEEL_DEVICE_CODE(kSumsCode,
+
+// A row of sums: columns of the gains, the bias, the norm's weight and bias, as far as wanted, then
+// the gains that are one number.
+constexpr bool kShortcutColumns = DSHORTCUT && SHORTCUT == 2;
+constexpr bool kBranchColumns = DBRANCH && BRANCH == 2;
+constexpr bool kShortcutNumber = DSHORTCUT && SHORTCUT == 1;
+constexpr bool kBranchNumber = DBRANCH && BRANCH == 1;
+constexpr int kSums = kShortcutColumns + kBranchColumns + DBIAS + DNORM_WEIGHT + DNORM_BIAS;
+constexpr int kSumsRow = (kSums * D + kShortcutNumber + kBranchNumber + 3) / 4 * 4;
 
 // A thread's part of a sum over rows, for its columns.
 template <bool kUsed>
 struct Sums {
   float sums[kVectors][VEC];
   INLINE void clear() {
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-      for (int i = 0; i < VEC; ++i) sums[v][i] = 0.0f;
+    UNROLL for (int v = 0; v < kVectors; ++v) {
+      UNROLL for (int i = 0; i < VEC; ++i) sums[v][i] = 0.0f;
     }
   }
   INLINE void add(int v, int i, float value) {
@@ -32,19 +34,16 @@ struct Sums {
   // To memory, `to` pointing behind it afterwards.
   INLINE void put(float*& to, int t) const {
     if constexpr (kUsed) {
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
+      UNROLL for (int v = 0; v < kVectors; ++v) {
         const int column = (v * TPR + t) * VEC;
         if (kRagged && column >= D) continue;
         if constexpr (VEC >= 4) {
-#pragma unroll
-          for (int i = 0; i < VEC; i += 4) {
+          UNROLL for (int i = 0; i < VEC; i += 4) {
             *reinterpret_cast<float4*>(to + column + i) =
                 make_float4(sums[v][i], sums[v][i + 1], sums[v][i + 2], sums[v][i + 3]);
           }
         } else {
-#pragma unroll
-          for (int i = 0; i < VEC; ++i) to[column + i] = sums[v][i];
+          UNROLL for (int i = 0; i < VEC; ++i) to[column + i] = sums[v][i];
         }
       }
       to += D;
@@ -63,8 +62,7 @@ INLINE void add_groups(float* to, const float* shared, int columns) {
   constexpr int kNumbers = sizeof(T) / sizeof(float);
   for (int column = threadIdx.x * kNumbers; column < columns; column += kThreads * kNumbers) {
     T sum = *reinterpret_cast<const T*>(shared + column);
-#pragma unroll
-    for (int g = 1; g < GROUPS; ++g) {
+    UNROLL for (int g = 1; g < GROUPS; ++g) {
       sum = plus(sum, *reinterpret_cast<const T*>(shared + g * columns + column));
     }
     *reinterpret_cast<T*>(to + column) = sum;
@@ -74,8 +72,7 @@ INLINE void add_groups(float* to, const float* shared, int columns) {
 // The block's sum of a number of each thread's; thread 0 writes it.
 INLINE void write_number(float value, float*& to) {
   __shared__ float warps[32];
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
+  UNROLL for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
   __syncthreads();
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
   __syncthreads();
@@ -86,17 +83,6 @@ INLINE void write_number(float value, float*& to) {
   }
   ++to;
 }
-
-struct Out {
-  void* to;
-  int columns, type;
-};
-
-struct SumsArgs {
-  const float* partial;
-  Out out[5];
-  int rows, columns;
-};
 
 // Sums the blocks' parts, always in the same order. Blocks of 16 columns x 16 threads, of 32 registers:
 // they find room beside the blocks that they wait for.
@@ -110,37 +96,30 @@ extern "C" __global__ void __launch_bounds__(256, 8) evenkeel_column_sums(const 
   float sum = 0.0f;
   for (int first = part; first < args.rows && column < args.columns; first += kParts * kAtOnce) {
     float values[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {  // all on their way before the first is needed
+    UNROLL for (int i = 0; i < kAtOnce; ++i) {  // all on their way before the first is needed
       const int row = first + kParts * i;
       values[i] =
-          row < args.rows ? args.partial[static_cast<i64>(row) * args.columns + column] : 0.0f;
+          row < args.rows ? args.sums[static_cast<i64>(row) * args.columns + column] : 0.0f;
     }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) sum += values[i];
+    UNROLL for (int i = 0; i < kAtOnce; ++i) sum += values[i];
   }
   parts[part][lane] = sum;
   __syncthreads();
   if (part != 0 || column >= args.columns) return;
   sum = 0.0f;
-#pragma unroll
-  for (int i = 0; i < kParts; ++i) sum += parts[i][lane];
+  UNROLL for (int i = 0; i < kParts; ++i) sum += parts[i][lane];
   // Which of the outputs, and where in it; a sum that only fills up a row belongs to none.
   void* to = nullptr;
   int type = 0, at = 0;
-#pragma unroll
-  for (int i = 0; i < 5; ++i) {
-    if (column >= 0 && column < args.out[i].columns) {
-      to = args.out[i].to, type = args.out[i].type, at = column;
+  UNROLL for (int i = 0; i < 5; ++i) {
+    if (column >= 0 && column < args.gradients[i].columns) {
+      to = args.gradients[i].to, type = args.gradients[i].type, at = column;
     }
-    column -= args.out[i].columns;
+    column -= args.gradients[i].columns;
   }
   if (to == nullptr) return;
   if (type == 0) static_cast<float*>(to)[at] = sum;
   if (type == 1) static_cast<u16*>(to)[at] = static_cast<u16>(bfloat16_of_float(sum));
   if (type == 2) static_cast<u16*>(to)[at] = half_of_float(sum);
 }
-#endif
-)cuda";
-
-}  // namespace evenkeel::detail
+)

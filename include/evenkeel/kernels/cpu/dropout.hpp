@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cpu_lanes.hpp>
+#include <evenkeel/kernels/cpu/lanes.hpp>
 
 #include <cstdint>
 #include <cstring>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cpu {
 
 /// A dropout whose mask is a function of the seed, row and column alone, so that backward draws it
 /// again.
-struct CpuDropout {
+struct Dropout {
   uint64_t seed = 0;
   uint32_t threshold = 0;  ///< Of 65536: how many of the 16-bit draws drop an element.
   float scale = 1.0F;      ///< Of what is kept.
@@ -55,7 +55,7 @@ constexpr int64_t kDropoutBlock = 128;  // columns: 16 counters, each with 8 dra
 /// What each element of a row is multiplied by: 0 or `scale`. Writes whole blocks of columns. The
 /// mask is the same for every N.
 template <int N>
-EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
+EVENKEEL_ALWAYS_INLINE inline void dropout_row(const Dropout& dropout,
                                                int64_t row,
                                                int64_t dim,
                                                float* factors) {
@@ -88,4 +88,4 @@ EVENKEEL_ALWAYS_INLINE inline void dropout_row(const CpuDropout& dropout,
   }
 }
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cpu

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/shared_library.hpp>
+#include <evenkeel/kernels/cuda/shared_library.hpp>
+#include <evenkeel/kernels/detail/cold.hpp>
 
 #include <c10/util/Exception.h>
 
@@ -9,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
 /// NVIDIA's compiler of CUDA sources: the one that LibTorch ships, else one of the machine's.
 struct Nvrtc {
@@ -33,9 +34,9 @@ struct Nvrtc {
   }
 
   /// What it makes of `source` for the GPU `architecture`, such as 90.
-  std::vector<char> cubin(const std::string& source,
-                          std::vector<std::string> options,
-                          int architecture) const {
+  EVENKEEL_COLD std::vector<char> cubin(const std::string& source,
+                                        std::vector<std::string> options,
+                                        int architecture) const {
     options.push_back("--gpu-architecture=sm_" + std::to_string(architecture));
     options.emplace_back("--std=c++17");
     std::vector<const char*> arguments;
@@ -65,7 +66,7 @@ struct Nvrtc {
   }
 
  private:
-  Nvrtc() {
+  EVENKEEL_COLD Nvrtc() {
     const SharedLibrary library("NVRTC",
                                 {"libcaffe2_nvrtc.so",
                                  SharedLibrary::beside_torch("libcaffe2_nvrtc.so"),
@@ -85,4 +86,4 @@ struct Nvrtc {
   }
 };
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/cold.hpp>
+
 #include <ATen/Context.h>
 
 #include <dlfcn.h>
@@ -9,13 +11,13 @@
 #include <string>
 #include <utility>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
 /// A library found when the program runs, so that neither its headers nor it are needed to build.
 class SharedLibrary {
  public:
   /// The first of those files that can be loaded; `name` is what messages call it.
-  SharedLibrary(std::string name, std::initializer_list<std::string> files)
+  EVENKEEL_COLD SharedLibrary(std::string name, std::initializer_list<std::string> files)
       : name_(std::move(name)) {
     for (const auto& file : files) {
       handle_ = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -24,7 +26,7 @@ class SharedLibrary {
   }
 
   /// A library of LibTorch's own, if the program has loaded it.
-  static SharedLibrary loaded(const char* file) {
+  EVENKEEL_COLD static SharedLibrary loaded(const char* file) {
     SharedLibrary library(file, {});
     library.handle_ = dlopen(file, RTLD_NOW | RTLD_NOLOAD);
     if (library.handle_ == nullptr) {
@@ -43,7 +45,7 @@ class SharedLibrary {
   }
 
   /// The path of a file in LibTorch's own folder.
-  static std::string beside_torch(const std::string& file) {
+  EVENKEEL_COLD static std::string beside_torch(const std::string& file) {
     Dl_info torch{};
     if (dladdr(reinterpret_cast<const void*>(&at::globalContext), &torch) == 0) return file;
     const std::string path = torch.dli_fname;
@@ -56,4 +58,4 @@ class SharedLibrary {
   void* handle_ = nullptr;
 };
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cubin_store.hpp>
-#include <evenkeel/kernels/detail/cuda_driver.hpp>
-#include <evenkeel/kernels/detail/nvrtc.hpp>
+#include <evenkeel/kernels/cuda/cubin_store.hpp>
+#include <evenkeel/kernels/cuda/driver.hpp>
+#include <evenkeel/kernels/cuda/nvrtc.hpp>
+#include <evenkeel/kernels/detail/cold.hpp>
 
 #include <array>
 #include <string>
 #include <vector>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
 /// Under what name the disk keeps what NVRTC makes of all that.
-inline std::string cubin_name(const Nvrtc& nvrtc,
-                              const std::string& source,
-                              const std::vector<std::string>& options,
-                              int architecture) {
+EVENKEEL_COLD inline std::string cubin_name(const Nvrtc& nvrtc,
+                                            const std::string& source,
+                                            const std::vector<std::string>& options,
+                                            int architecture) {
   int major = 0;
   int minor = 0;
   nvrtc.nvrtcVersion(&major, &minor);
@@ -27,14 +28,13 @@ inline std::string cubin_name(const Nvrtc& nvrtc,
 }
 
 /// Compiled code on one device.
-class CudaModule {
+class Module {
  public:
-  CudaModule(const CudaDriver& driver,
-             const std::string& source,
-             const std::vector<std::string>& options,
-             int device)
+  EVENKEEL_COLD Module(const Driver& driver,
+                       const std::string& source,
+                       const std::vector<std::string>& options,
+                       int architecture)
       : driver_(driver) {
-    const int architecture = driver.architecture(device);
     static const CubinStore store;
     const auto& nvrtc = Nvrtc::get();
     const auto name = cubin_name(nvrtc, source, options, architecture);
@@ -45,15 +45,15 @@ class CudaModule {
     store.write(name, cubin);
   }
 
-  CudaDriver::Handle function(const char* name) const {
-    CudaDriver::Handle found = nullptr;
+  Driver::Handle function(const char* name) const {
+    Driver::Handle found = nullptr;
     driver_.check(driver_.cuModuleGetFunction(&found, module_, name), "cuModuleGetFunction");
     return found;
   }
 
  private:
   /// Allowed while a CUDA graph is captured: it puts nothing on a stream.
-  int load(const std::vector<char>& cubin) {
+  EVENKEEL_COLD int load(const std::vector<char>& cubin) {
     int mode = 2;  // relaxed
     driver_.cuThreadExchangeStreamCaptureMode(&mode);
     const int result = driver_.cuModuleLoadData(&module_, cubin.data());
@@ -61,22 +61,22 @@ class CudaModule {
     return result;
   }
 
-  const CudaDriver& driver_;
-  CudaDriver::Handle module_ = nullptr;  // kept for as long as the process lives
+  const Driver& driver_;
+  Driver::Handle module_ = nullptr;  // kept for as long as the process lives
 };
 
 /// A kernel and how it is launched.
-struct CudaKernel {
-  CudaDriver::Handle function = nullptr;
+struct DeviceFunction {
+  Driver::Handle function = nullptr;
   unsigned threads = 0;
   unsigned shared_bytes = 0;
   bool launch_early = false;  ///< Does it wait for its predecessor itself?
 
   /// `argument` is the kernel's only one.
   template <typename Argument>
-  void launch(const CudaDriver& driver,
+  void launch(const Driver& driver,
               unsigned blocks,
-              CudaDriver::Handle stream,
+              Driver::Handle stream,
               Argument& argument) const {
     std::array<void*, 1> arguments{&argument};
     if (!launch_early) {
@@ -107,7 +107,7 @@ struct CudaKernel {
       unsigned grid[3];
       unsigned block[3];
       unsigned shared_bytes;
-      CudaDriver::Handle stream;
+      Driver::Handle stream;
       Attribute* attributes;
       unsigned num_attributes;
     };
@@ -121,4 +121,4 @@ struct CudaKernel {
   }
 };
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

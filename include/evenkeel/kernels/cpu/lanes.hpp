@@ -13,10 +13,10 @@
 #endif
 
 /// The CPU's kernels are written once, over N float32 lanes of the compiler's vectors. All of it is
-/// inlined into a few functions for each set of instructions (cpu_kernels.hpp), which so decide
+/// inlined into a few functions for each set of instructions (kernels.hpp), which so decide
 /// what it becomes; hence no vector is ever passed or returned by value. Rows are worked on in
 /// whole vectors: whatever has other columns is copied to where zeros fill the last.
-namespace evenkeel::detail {
+namespace evenkeel::detail::cpu {
 
 #if defined(__GNUC__)
 template <typename T, int N>
@@ -41,13 +41,14 @@ struct Lanes<1> {
   using F = float;
   using U = uint32_t;
   using D = double;
+  static constexpr int kLanes = 1;
 
-  struct Loose {
+  struct LooseF {
     F v;
   };
 
-  static Loose& at(float* p) { return *reinterpret_cast<Loose*>(p); }
-  static const Loose& at(const float* p) { return *reinterpret_cast<const Loose*>(p); }
+  static LooseF& at(float* p) { return *reinterpret_cast<LooseF*>(p); }
+  static const LooseF& at(const float* p) { return *reinterpret_cast<const LooseF*>(p); }
   static void widen(U& bits, const uint16_t* p) { bits = *p; }
   static void narrow(uint16_t* p, const U& bits) { *p = static_cast<uint16_t>(bits); }
   static void widen(D& wide, const F& value) { wide = static_cast<double>(value); }
@@ -64,6 +65,7 @@ struct Lanes {
   using H = typename VectorOf<uint16_t, N>::Type;
   using LooseF = typename VectorOf<float, N>::Loose;
   using LooseH = typename VectorOf<uint16_t, N>::Loose;
+  static constexpr int kLanes = N;
 
   /// The lanes that begin at `p`, wherever that is: at(p).v
   EVENKEEL_ALWAYS_INLINE static LooseF& at(float* p) { return *reinterpret_cast<LooseF*>(p); }
@@ -220,4 +222,4 @@ EVENKEEL_ALWAYS_INLINE inline void narrow_row(uint16_t* to,
   std::memcpy(to + i, last, static_cast<size_t>(dim - i) * sizeof(*to));
 }
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cpu

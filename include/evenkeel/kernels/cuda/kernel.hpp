@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cuda_driver.hpp>
-#include <evenkeel/kernels/detail/cuda_module.hpp>
-#include <evenkeel/kernels/detail/cuda_source_backward.hpp>
-#include <evenkeel/kernels/detail/cuda_source_elements.hpp>
-#include <evenkeel/kernels/detail/cuda_source_forward.hpp>
-#include <evenkeel/kernels/detail/cuda_source_rows.hpp>
-#include <evenkeel/kernels/detail/cuda_source_sums.hpp>
-#include <evenkeel/kernels/detail/residual_config.hpp>
+#include <evenkeel/kernels/cuda/driver.hpp>
+#include <evenkeel/kernels/cuda/module.hpp>
+#include <evenkeel/kernels/cuda/source.hpp>
+#include <evenkeel/kernels/cuda/tuning.hpp>
+#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/residual_args.hpp>
+#include <evenkeel/kernels/detail/residual_form.hpp>
 
 #include <c10/core/Device.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -23,58 +21,28 @@
 #include <string>
 #include <unordered_map>
 
-namespace evenkeel::detail {
+namespace evenkeel::detail::cuda {
 
-/// The kernels' arguments; the source declares them too, field by field.
-struct JoinedArgs {
-  const void *x, *f, *w, *beta, *a, *b, *c;
-  int64_t rows;
-  uint64_t seed, offset, offset_in_graph;
-  void* random;
-  uint32_t captured, threshold;
-  float scale, eps;
-};
-
-struct ForwardArgs {
-  JoinedArgs in;
-  void *y, *sum, *stats;
-};
-
-struct BackwardArgs {
-  JoinedArgs in;
-  const void *dy, *dsum, *stats;
-  void *dx, *df, *partial;
-  uint32_t inputs_stayed;
-};
-
-struct SumsArgs {
-  struct Out {
-    void* to;
-    int32_t columns, type;
-  };
-  const void* partial;
-  std::array<Out, 5> out;
-  int32_t rows, columns;
-};
-
-/// A kernel compiled for one configuration and one device, ready to be launched.
-class ResidualKernel {
+/// A kernel compiled for one form and one device, ready to be launched.
+class Kernel {
  public:
-  ResidualKernel(const CudaDriver& driver,
-                 const ResidualConfig& config,
-                 const ResidualTuning& tuning)
+  EVENKEEL_COLD Kernel(const Driver& driver, const ResidualForm& form, const Tuning& tuning)
       : driver_(driver), rows_a_block_(tuning.groups) {
     constexpr int kMultiprocessors = 16;
     constexpr int kMaxDynamicShared = 8;
-    const int device = static_cast<int>(config.device);
+    const int device = static_cast<int>(form.device);
     const c10::OptionalDeviceGuard guard(
         c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device)));
     driver.make_context_current(device);
-    const CudaModule module(driver, source(), options_of(config, tuning), device);
-    kernel_.function = module.function(config.backward == 0U ? "evenkeel_residual_forward"
-                                                             : "evenkeel_residual_backward");
+    const int architecture = driver.architecture(device);
+    const Module module(driver,
+                        source_of(form.backward != 0U),
+                        options_of(form, tuning, architecture),
+                        architecture);
+    kernel_.function = module.function(form.backward == 0U ? "evenkeel_residual_forward"
+                                                           : "evenkeel_residual_backward");
     kernel_.threads = static_cast<unsigned>(tuning.threads * tuning.groups);
-    kernel_.shared_bytes = static_cast<unsigned>(shared_bytes(config, tuning));
+    kernel_.shared_bytes = static_cast<unsigned>(shared_bytes(form, tuning));
     kernel_.launch_early = tuning.launch_early;
     if (kernel_.shared_bytes > 0) {
       driver.check(driver.cuFuncSetAttribute(kernel_.function,
@@ -90,11 +58,11 @@ class ResidualKernel {
                                                            kernel_.shared_bytes),
         "cuOccupancyMaxActiveBlocksPerMultiprocessor");
     TORCH_CHECK(resident > 0, "a multiprocessor holds no block of the kernel");
-    if (config.backward != 0U) resident = std::min(resident, tuning.resident);
+    if (form.backward != 0U) resident = std::min(resident, tuning.resident);
     most_blocks_ = tuning.grid == 0
                        ? 0x7fffffff
                        : int64_t{resident} * driver.attribute(kMultiprocessors, device);
-    if (config.backward != 0U) {
+    if (form.backward != 0U) {
       sums_.function = module.function("evenkeel_column_sums");
       sums_.threads = 256;
       sums_.launch_early = tuning.launch_early;
@@ -112,38 +80,31 @@ class ResidualKernel {
     return over(turns_of_one, over(turns_of_one, most_blocks_));
   }
 
-  template <typename Args>
-  void launch(CudaDriver::Handle stream, Args& args) const {
-    kernel_.launch(driver_, static_cast<unsigned>(blocks(args.in.rows)), stream, args);
+  void launch(Driver::Handle stream, ResidualArgs& args) const {
+    kernel_.launch(driver_, static_cast<unsigned>(blocks(args.rows)), stream, args);
   }
 
-  void launch_sums(CudaDriver::Handle stream, SumsArgs& args) const {
+  void launch_sums(Driver::Handle stream, SumsArgs& args) const {
     sums_.launch(driver_, static_cast<unsigned>((args.columns + 15) / 16), stream, args);
   }
 
-  const CudaDriver& driver() const { return driver_; }
+  const Driver& driver() const { return driver_; }
 
-  static const std::string& source() {
-    static const std::string whole =
-        std::string(kElementsSource) + kRowsSource + kForwardSource + kSumsSource + kBackwardSource;
-    return whole;
-  }
-
-  /// The kernel for that configuration, compiled when it is first asked for; null, after one
+  /// The kernel for that form, compiled when it is first asked for; null, after one
   /// warning, where it cannot be had.
-  static const ResidualKernel* find(const ResidualConfig& config) {
-    thread_local std::unordered_map<uint64_t, const ResidualKernel*> known;  // needs no lock
-    const auto key = config.key();
+  static const Kernel* find(const ResidualForm& form) {
+    thread_local std::unordered_map<uint64_t, const Kernel*> known;  // needs no lock
+    const auto key = form.key();
     const auto at = known.find(key);
     if (at != known.end()) return at->second;
-    return known.emplace(key, find_or_make(config)).first->second;
+    return known.emplace(key, find_or_make(form)).first->second;
   }
 
  private:
-  static const ResidualKernel* find_or_make(const ResidualConfig& config) {
+  EVENKEEL_COLD static const Kernel* find_or_make(const ResidualForm& form) {
     struct Entry {
       std::once_flag once;
-      std::unique_ptr<const ResidualKernel> kernel;
+      std::unique_ptr<const Kernel> kernel;
     };
     static std::mutex mutex;
     static std::unordered_map<uint64_t, std::shared_ptr<Entry>>& entries =
@@ -151,23 +112,23 @@ class ResidualKernel {
     std::shared_ptr<Entry> entry;
     {
       const std::lock_guard<std::mutex> lock(mutex);
-      auto& shared = entries[config.key()];
+      auto& shared = entries[form.key()];
       if (shared == nullptr) shared = std::make_shared<Entry>();
       entry = shared;
     }
-    std::call_once(entry->once, [&] { entry->kernel = make(config); });
+    std::call_once(entry->once, [&] { entry->kernel = make(form); });
     return entry->kernel.get();
   }
 
-  static std::unique_ptr<const ResidualKernel> make(const ResidualConfig& config) {
-    const auto* driver = CudaDriver::get();
+  EVENKEEL_COLD static std::unique_ptr<const Kernel> make(const ResidualForm& form) {
+    const auto* driver = Driver::get();
     if (driver == nullptr) return nullptr;
     try {
-      const int architecture = driver->architecture(static_cast<int>(config.device));
+      const int architecture = driver->architecture(static_cast<int>(form.device));
       TORCH_CHECK(architecture >= 70, "expected sm_70 or newer, but got sm_", architecture);
-      auto tuning = tuning_for(config, architecture);
+      auto tuning = tuning_for(form, architecture);
       if (driver->cuLaunchKernelEx == nullptr) tuning.launch_early = false;
-      return std::make_unique<const ResidualKernel>(*driver, config, tuning);
+      return std::make_unique<const Kernel>(*driver, form, tuning);
     } catch (const std::exception& error) {
       const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
       TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ",
@@ -176,11 +137,11 @@ class ResidualKernel {
     }
   }
 
-  const CudaDriver& driver_;
-  CudaKernel kernel_;
-  CudaKernel sums_;
+  const Driver& driver_;
+  DeviceFunction kernel_;
+  DeviceFunction sums_;
   int64_t rows_a_block_;
   int64_t most_blocks_ = 1;
 };
 
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

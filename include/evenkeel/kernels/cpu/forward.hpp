@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/kernels/cpu/lanes.hpp>
+#include <evenkeel/kernels/cpu/rows.hpp>
+#include <evenkeel/kernels/detail/residual_args.hpp>
+#include <evenkeel/kernels/detail/residual_form.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace evenkeel::detail::cpu {
+
+/// Mean and 1 / deviation of a row of float32. The variance is that of the distances from a number
+/// near the mean; where the mean turns out to be off by more than they are spread, they are taken
+/// again from a better one. So nothing cancels, however far from zero the row lies.
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void layer_norm_stats(
+    RowStats& stats, float* values, int64_t dim, int64_t width, float mean, float eps) {
+  constexpr int N = L::kLanes;
+  const float share = 1.0F / static_cast<float>(dim);
+  float variance = 0.0F;
+  float off = 0.0F;
+  for (int turn = 0; turn < 3; ++turn) {
+    mean += off;
+    for (int64_t i = dim; i < width; ++i) values[i] = mean;  // adds nothing to what follows
+    typename L::F distances = {};
+    typename L::F squares = {};
+    for (int64_t i = 0; i < width; i += N) {
+      const typename L::F distance = L::at(values + i).v - mean;
+      distances += distance;
+      squares += distance * distance;
+    }
+    off = sum_of<N>(distances) * share;
+    variance = sum_of<N>(squares) * share;
+    if (!(off * off > 0.5F * variance)) break;
+  }
+  variance = std::max(variance - off * off, 0.0F);  // in this order, a NaN stays one
+  stats = {mean, off, 1.0F / std::sqrt(variance + eps)};
+}
+
+/// Rows `begin` to `end`: one pass over memory; what else a row needs is done in the L1 cache.
+template <typename Cpu>
+EVENKEEL_ALWAYS_INLINE inline void forward_rows(const ResidualForm& form_,
+                                                const ResidualArgs& args_,
+                                                int64_t begin,
+                                                int64_t end) {
+  constexpr int N = Cpu::kLanes;
+  using L = Lanes<N>;
+  using F = typename L::F;
+  SumOfRow<Cpu> in(form_, args_);
+  const ResidualForm& form = in.form;
+  const ResidualArgs& args = in.args;
+  const auto dim = static_cast<int64_t>(form.dim);
+  const int64_t width = whole<N>(dim);
+  const PerColumn<L> weight(args.norm_weight, 2 * form.has_norm_weight, 1.0F);
+  const PerColumn<L> bias(args.norm_bias, 2 * form.has_norm_bias, 0.0F);
+  const uint64_t norm = form.norm;
+  RowBuffers buffers(5, dim);
+  for (int64_t row = begin; row < end; ++row) {
+    in.read(row, buffers);
+    float* sum = begin_row<Cpu>(args.sum, form.sum, row, dim, buffers[3]);
+    F total = {};
+    F squares = {};
+    for (int64_t i = 0; i < width; i += N) {
+      F value;
+      F dropped;
+      in.dropped(dropped, i);
+      in.joined(value, dropped, i);
+      L::at(sum + i).v = value;
+      total += value;
+      squares += value * value;
+    }
+    end_row<Cpu>(args.sum, form.sum, row, dim, sum);
+    if (norm == 0) continue;
+
+    const float share = 1.0F / static_cast<float>(dim);
+    RowStats stats{0.0F, 0.0F, 1.0F / std::sqrt(sum_of<N>(squares) * share + args.eps)};
+    if (norm == 1) {
+      layer_norm_stats<L>(stats, sum, dim, width, sum_of<N>(total) * share, args.eps);
+    }
+    if (args.stats != nullptr) reinterpret_cast<RowStats*>(args.stats)[row] = stats;
+    float* y = begin_row<Cpu>(args.y, form.y, row, dim, buffers[4]);
+    for (int64_t i = 0; i < width; i += N) {
+      const F normed = ((L::at(sum + i).v - stats.mean) - stats.rest) * stats.scale;
+      L::at(y + i).v = normed * weight.at(i).v + bias.at(i).v;
+    }
+    end_row<Cpu>(args.y, form.y, row, dim, y);
+  }
+}
+
+}  // namespace evenkeel::detail::cpu

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/kernels/cpu/launch.hpp>
+#include <evenkeel/kernels/cuda/launch.hpp>
+#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/plain_residual.hpp>
+#include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/residual_terms.hpp>
+
+#include <ATen/ATen.h>
+#include <ATen/SavedTensorHooks.h>
+#include <c10/util/Exception.h>
+#include <c10/util/intrusive_ptr.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::detail {
+
+/// By the kernel of the call's device, which there is.
+inline JoinedResidual forward_by_kernel(ResidualCall& call, at::Tensor* saved) {
+  if (call.terms.x.is_cpu()) return cpu::forward(cpu::kernels().front(), call, saved);
+  return cuda::forward(call, saved);
+}
+
+/// By the kernel of the call's device; nothing where there is none for that backward.
+inline std::optional<ResidualGradients> backward_by_kernel(ResidualCall& call,
+                                                           const at::Tensor& dy,
+                                                           const at::Tensor& dsum,
+                                                           const at::Tensor& saved,
+                                                           bool inputs_stayed) {
+  if (call.terms.x.is_cpu()) {
+    return cpu::backward(cpu::kernels().front(), call, dy, dsum, saved);
+  }
+  const auto* const kernel = cuda::Kernel::find(call.form);
+  if (kernel == nullptr) return std::nullopt;
+  return cuda::backward(*kernel, call, dy, dsum, saved, inputs_stayed);
+}
+
+/// 1 / (1 - p) where the dropout that `saved` speaks of keeps an element, 0 elsewhere; float32.
+EVENKEEL_COLD inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& saved) {
+  const auto& x = call.terms.x;
+  const auto zeros = at::zeros(x.sizes(), x.options().dtype(at::kFloat));
+  // Backward of a sum: what reaches f_x of a gradient of 1.
+  ResidualCall sum{{zeros, zeros, {}, {}, {}, call.terms.dropout}, {}, {}};
+  sum.form.dim = call.form.dim;
+  sum.form.device = call.form.device;
+  sum.form.drops = sum.form.backward = sum.form.has_dsum = 1;
+  sum.form.want(kFX);
+  auto factors = backward_by_kernel(sum, {}, at::ones_like(zeros), saved, false);
+  TORCH_CHECK(factors, "fused_residual: no kernel computes the dropout mask again");
+  return (*factors)[kFX];
+}
+
+/// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
+/// that the kernel drew. In float32: it is what double backward goes through.
+EVENKEEL_COLD inline std::vector<at::Tensor> differentiable_residual(const ResidualCall& call,
+                                                                     const at::Tensor& factors) {
+  const auto wide = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.to(at::kFloat) : tensor;
+  };
+  const auto& terms = call.terms;
+  ResidualTerms wide_terms{wide(terms.x),
+                           wide(terms.f_x),
+                           wide(terms.shortcut),
+                           wide(terms.branch)};
+  if (terms.bias.defined()) wide_terms.f_x = wide_terms.f_x + wide(terms.bias);
+  if (factors.defined()) wide_terms.f_x = wide_terms.f_x * factors;
+  const auto sum = plain_sum(wide_terms);
+  std::vector<at::Tensor> outputs;
+  if (call.form.has_sum != 0U) outputs.push_back(sum.to(type_of_code(call.form.sum)));
+  if (call.form.has_norm()) {
+    const auto& norm = call.norm;
+    const ResidualNorm wide_norm{norm.kind, wide(norm.weight), wide(norm.bias), norm.eps};
+    outputs.push_back(plain_norm(sum, wide_norm).to(type_of_code(call.form.y)));
+  }
+  return outputs;
+}
+
+/// A node of autograd's graph: LibTorch holds them by std::shared_ptr, newer ones by intrusive_ptr.
+template <typename T>
+auto make_node() {
+  if constexpr (std::is_base_of_v<c10::intrusive_ptr_target, T>) {
+    return c10::make_intrusive<T>();
+  } else {
+    return std::shared_ptr<T>(new T, [](auto* node) { deleteNode(node); });
+  }
+}
+
+/// The fused residual as autograd sees it. Its outputs are the sum and then the norm, as far as
+/// wanted. A node of its own rather than a torch::autograd::Function: that costs the host less.
+class ResidualNode : public torch::autograd::Node {
+  using Tensors = torch::autograd::variable_list;
+
+ public:
+  static JoinedResidual run(ResidualCall call) {
+    const auto node = make_node<ResidualNode>();
+    JoinedResidual outputs;
+    {
+      const at::NoGradGuard no_grad;
+      outputs = forward_by_kernel(call, &node->for_backward_);
+    }
+    const auto inputs = call.inputs();
+    node->set_next_edges(torch::autograd::collect_next_edges(*inputs[kX],
+                                                             *inputs[kFX],
+                                                             *inputs[kShortcut],
+                                                             *inputs[kBranch],
+                                                             *inputs[kBias],
+                                                             *inputs[kNormWeight],
+                                                             *inputs[kNormBias]));
+    node->hooked_ = !at::SavedTensorDefaultHooks::get_tls_state().stack.empty();
+    node->sizes_ = call.terms.x.sizes();
+    node->device_ = call.terms.x.device();
+    for (size_t i = 0; i < kInputs; ++i) {
+      if (!inputs[i]->defined()) continue;
+      node->inputs_[i] = torch::autograd::SavedVariable(*inputs[i], /*is_output=*/false);
+      *inputs[i] = at::Tensor();
+    }
+    node->call_ = std::move(call);
+    for (auto* output : {&outputs.sum, &outputs.y}) {
+      if (output->defined()) torch::autograd::set_history(*output, node);
+    }
+    return outputs;
+  }
+
+  Tensors apply(Tensors&& gradients) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Tensors results(kInputs);
+    const bool has_sum = call_.form.has_sum != 0U;
+    const at::Tensor dsum = has_sum ? gradients.front() : at::Tensor();
+    const at::Tensor dy = call_.form.has_norm() ? gradients.back() : at::Tensor();
+    ResidualCall call = unpack();
+    if (!dsum.defined() && !dy.defined()) return results;
+    auto& form = call.form;
+    for (size_t i = 0; i < kInputs; ++i) {
+      if (task_should_compute_output(i)) form.want(static_cast<int>(i));
+    }
+    const bool needs_operators = at::GradMode::is_enabled() || is_subclass(dy) || is_subclass(dsum);
+    const ResidualForm of_forward = form;
+    if (needs_operators || !by_kernel(call, dy, dsum, results)) {
+      form = of_forward;
+      through_operators(call, gradients, results);
+    }
+    return results;
+  }
+
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& input : inputs_) input.reset_data();
+    for_backward_.reset();
+  }
+
+ private:
+  static bool is_subclass(const at::Tensor& tensor) {
+    return tensor.defined() && at::isTensorSubclassLike(tensor);
+  }
+
+  /// The call as it was. What hooks for saved tensors give back may have another layout or type.
+  ResidualCall unpack() const {
+    ResidualCall call = call_;
+    const auto inputs = call.inputs();
+    const std::array<uint64_t, kInputs> types{call.form.x,
+                                              call.form.f_x,
+                                              call.form.shortcut,
+                                              call.form.branch,
+                                              call.form.bias,
+                                              call.form.norm_parameters,
+                                              call.form.norm_parameters};
+    for (int i = 0; i < kInputs; ++i) {
+      const auto at = static_cast<size_t>(i);
+      const auto tensor = inputs_[at].unpack();
+      if (!tensor.defined()) continue;
+      const int64_t count = i > kFX ? call.form.count(i) : 0;
+      const at::IntArrayRef sizes = i > kFX ? at::IntArrayRef(count) : at::IntArrayRef(sizes_);
+      TORCH_CHECK(tensor.sizes() == sizes && tensor.device() == device_,
+                  "fused_residual: expected a saved tensor of shape ",
+                  sizes,
+                  " on ",
+                  device_,
+                  ", but its hook gave back ",
+                  tensor.sizes(),
+                  " on ",
+                  tensor.device());
+      *inputs[at] = kernel_ready(tensor, type_of_code(types[at]));
+    }
+    return call;
+  }
+
+  /// Returns whether there is a kernel for that; if not, a warning has said why.
+  bool by_kernel(ResidualCall& call,
+                 const at::Tensor& dy,
+                 const at::Tensor& dsum,
+                 Tensors& results) const {
+    auto& form = call.form;
+    form.backward = 1;
+    form.has_sum = 0;
+    form.has_dy = dy.defined();
+    form.has_dsum = dsum.defined();
+    if (!dy.defined()) {
+      form.do_not_want(kNormWeight);
+      form.do_not_want(kNormBias);
+    }
+    const bool shared = form.one_gradient() && form.wants(kX) && form.wants(kFX);
+    if (shared) form.do_not_want(kFX);
+    auto computed = backward_by_kernel(call,
+                                       kernel_ready(dy, type_of_code(form.y)),
+                                       kernel_ready(dsum, type_of_code(form.sum)),
+                                       for_backward_,
+                                       !hooked_);
+    if (!computed) return false;
+    for (size_t i = 0; i < kInputs; ++i) results[i] = std::move((*computed)[i]);
+    if (shared) results[kFX] = results[kX];
+    return true;
+  }
+
+  /// The same gradients by operators that can be differentiated again.
+  EVENKEEL_COLD void through_operators(ResidualCall& call,
+                                       const Tensors& gradients,
+                                       Tensors& results) const {
+    const bool differentiate_again = at::GradMode::is_enabled();
+    const at::AutoGradMode grad_mode(true);
+    at::Tensor factors;
+    if (call.form.drops != 0U) {
+      const at::NoGradGuard no_grad;
+      factors = dropout_factors(call, for_backward_);
+    }
+    // Aliases, since one tensor may stand in two places and each has a gradient of its own.
+    Tensors inputs;
+    const auto tensors = call.inputs();
+    for (int i = 0; i < kInputs; ++i) {
+      auto& tensor = *tensors[static_cast<size_t>(i)];
+      if (!tensor.defined()) continue;
+      tensor = tensor.view_as(tensor);
+      if (call.form.wants(i)) inputs.push_back(tensor);
+    }
+    const auto outputs = differentiable_residual(call, factors);
+    Tensors roots;
+    Tensors root_gradients;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (!gradients[i].defined()) continue;
+      roots.push_back(outputs[i]);
+      root_gradients.push_back(gradients[i].to(outputs[i].scalar_type()));
+    }
+    const auto computed = torch::autograd::grad(roots,
+                                                inputs,
+                                                root_gradients,
+                                                /*retain_graph=*/true,
+                                                /*create_graph=*/true,
+                                                /*allow_unused=*/true);
+    size_t next = 0;
+    for (int i = 0; i < kInputs; ++i) {
+      if (!call.form.wants(i)) continue;
+      auto gradient = computed[next++];
+      if (!differentiate_again && gradient.defined()) gradient = gradient.detach();
+      results[static_cast<size_t>(i)] = std::move(gradient);
+    }
+  }
+
+  ResidualCall call_;  ///< Without its tensors.
+  std::array<torch::autograd::SavedVariable, kInputs> inputs_;
+  at::Tensor for_backward_;  ///< See kSavedRandom. It is the kernels' own, and shown to no hook.
+  at::DimVector sizes_;      ///< Of x and f_x.
+  at::Device device_ = at::kCPU;
+  bool hooked_ = false;  ///< Do hooks bring the inputs back, which may write them just before?
+};
+
+}  // namespace evenkeel::detail
