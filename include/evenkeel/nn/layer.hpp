@@ -45,6 +45,15 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
     register_all();
   }
 
+  /// Re-initialises every branch and residual, as far as they have `reset_parameters()`. A stack's
+  /// draws weights as its scheme has it.
+  void reset_parameters() {
+    for (auto& sublayer : sublayers) {
+      sublayer.branch.reset_parameters();
+      sublayer.residual->reset_parameters();
+    }
+  }
+
   torch::Tensor forward(const torch::Tensor& x, const BranchInputs& inputs = {}) {
     return forward_stream(x, inputs).sum();
   }

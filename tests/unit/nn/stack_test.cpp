@@ -199,7 +199,7 @@ TEST_P(StackTest, MayBeMadeOfBlocksOfAUsersOwn) {
     position.encoder_layers = 2;
     layers.emplace_back(std::vector<Sublayer>{{"mixer",
                                                SublayerKind::kOther,
-                                               {Mixer(8), SublayerKind::kOther},
+                                               Mixer(8),
                                                Residual<PreNorm>(ResidualOptions(position, 8))}});
   }
   auto encoder = on_device(Encoder<>(find_scheme("pre"), options, layers));

@@ -138,12 +138,7 @@ class StackModule : public torch::nn::Cloneable<Derived> {
 
   /// Re-initialises everything as the scheme has it: weights, biases, gains and norms.
   InitReport reset_parameters() {
-    for (auto& layer : layers) {
-      for (auto& sublayer : layer->sublayers) {
-        sublayer.residual->reset_parameters();
-        sublayer.branch.reset_parameters();
-      }
-    }
+    for (auto& layer : layers) layer->reset_parameters();
     if (!norm.is_empty()) norm.reset_parameters();
     return draw();
   }
