@@ -4,8 +4,8 @@
 #include <utility>
 
 /// Declares an option `name` with its getter and its setter, which returns the whole options, so
-/// that setters can be chained. As TORCH_ARG, but for options that several classes share: it stands
-/// in a template `Options<Derived>`.
+/// that setters can be chained. Like TORCH_ARG, but for options that several classes share: use it
+/// in a class template `Options<Derived>`.
 #define EVENKEEL_ARG(T, name)            \
  public:                                 \
   Derived& name(T value) {               \

@@ -33,14 +33,15 @@ inline double tfixup_decoder_factor(int64_t decoder_layers) {
                   -0.25);
 }
 
-/// T-Fixup's factor on an embedding, (9N)^(-1/4) for N = `num_layers` of the stack that reads it;
-/// an embedding that both stacks share counts as the encoder's, as in layer6ai-labs/T-Fixup.
+/// T-Fixup's factor on an embedding, (9N)^(-1/4) for N = `num_layers` of the stack that reads it; a
+/// shared embedding counts as the encoder's, as in layer6ai-labs/T-Fixup.
 inline double tfixup_embedding_factor(int64_t num_layers) {
   return std::pow(9.0 * detail::layers("tfixup_embedding_factor", "num_layers", num_layers), -0.25);
 }
 
-/// How T-Fixup draws a parameter of that role: embedding, value, attention output and feed-forward
-/// with the factors above as their gain, every other as `plain_draw`.
+/// T-Fixup's initialisation of a parameter of the given role: the factors above are the gains of
+/// embedding, value, attention output and feed-forward matrices; all other roles are as in
+/// `plain_draw`.
 inline Draw tfixup_draw(Role role, const Position& position) {
   const bool encoder = position.stack == Stack::kEncoder;
   switch (role) {
@@ -58,7 +59,7 @@ inline Draw tfixup_draw(Role role, const Position& position) {
   }
 }
 
-/// DeepNorm's two numbers for one stack: y = LN(alpha * x + f(x)), and the gain `beta` of the
+/// DeepNorm's two constants for one stack: y = LN(alpha * x + f(x)), and the gain `beta` of the
 /// Xavier-normal value, output and feed-forward matrices.
 struct DeepNormFactors {
   double alpha;
@@ -80,7 +81,7 @@ inline DeepNormFactors deepnorm_decoder_factors(int64_t decoder_layers) {
   return {std::pow(3.0 * m, 0.25), std::pow(12.0 * m, -0.25)};
 }
 
-/// An encoder or a decoder alone, alpha = (2N)^(1/4), beta = (8N)^(-1/4).
+/// An encoder-only or decoder-only model, alpha = (2N)^(1/4), beta = (8N)^(-1/4).
 inline DeepNormFactors deepnorm_single_stack_factors(int64_t num_layers) {
   const double n = detail::layers("deepnorm_single_stack_factors", "num_layers", num_layers);
   return {std::pow(2.0 * n, 0.25), std::pow(8.0 * n, -0.25)};

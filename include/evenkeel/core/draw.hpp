@@ -5,15 +5,15 @@
 
 namespace evenkeel {
 
-/// The distribution that a matrix is drawn from.
+/// The distribution from which a parameter is initialised.
 enum class Distribution {
   kXavierUniform,  ///< U(-b, b), b = gain * sqrt(6 / (fan_in + fan_out))
   kXavierNormal,   ///< N(0, s^2), s = gain * sqrt(2 / (fan_in + fan_out))
-  kFanInNormal,    ///< N(0, s^2), s = gain / sqrt(fan_in); of an embedding fan_in is embed_dim
+  kFanInNormal,    ///< N(0, s^2), s = gain / sqrt(fan_in); for an embedding, fan_in is embed_dim
   kNormal,         ///< N(0, gain^2)
   kUniform,        ///< U(-gain, gain)
   kZero,           ///< 0
-  kKeep,           ///< The present values, times gain.
+  kKeep,           ///< The existing values, times gain.
 };
 
 constexpr const char* to_string(Distribution distribution) {
@@ -36,13 +36,13 @@ constexpr const char* to_string(Distribution distribution) {
   return "?";
 }
 
-/// How a parameter begins: a distribution and its gain. A gain means the same for a matrix of its
-/// own and for a part of a packed one: fans are those of the part, such as the value third of an
-/// in_proj_weight.
+/// How a parameter is initialised: a distribution and its gain. A gain means the same for a
+/// separate matrix and for a part of a packed one: the fans are those of the part, such as the
+/// value rows of an in_proj_weight.
 struct Draw {
   Distribution distribution = Distribution::kKeep;
   double gain = 1.0;
-  bool scales_bias = false;  ///< Of a matrix that stays: its bias is multiplied by gain too.
+  bool scales_bias = false;  ///< For kKeep: the bias of the matrix is multiplied by gain too.
 
   static constexpr Draw xavier_uniform(double gain = 1.0) {
     return {Distribution::kXavierUniform, gain};
@@ -60,7 +60,7 @@ struct Draw {
   static constexpr Draw zero() { return {Distribution::kZero, 0.0}; }
   static constexpr Draw keep(double factor = 1.0) { return {Distribution::kKeep, factor}; }
 
-  /// The same, and the bias of the matrix is multiplied by its gain too.
+  /// The same draw, which multiplies the bias of the matrix by its gain too.
   constexpr Draw with_bias() const { return {distribution, gain, true}; }
 
   friend constexpr bool operator==(const Draw& a, const Draw& b) {
@@ -69,10 +69,10 @@ struct Draw {
   friend constexpr bool operator!=(const Draw& a, const Draw& b) { return !(a == b); }
 };
 
-/// How fairseq draws a Transformer's parameters, which is what a scheme without an answer of its
-/// own begins with: query, key and value Xavier uniform with gain 1/sqrt(2), as a packed (3d, d)
-/// matrix has it; attention output and feed-forward Xavier uniform; embeddings and head N(0, 1/d);
-/// biases 0; norms, gains and the rest as they are.
+/// fairseq's initialisation of a Transformer, the default of schemes: query, key and value are
+/// Xavier uniform with gain 1/sqrt(2), as the parts of a packed (3d, d) matrix; attention output
+/// and feed-forward are Xavier uniform; embeddings and head are N(0, 1/d); biases are 0. Norms,
+/// gains and other parameters are not changed.
 constexpr Draw plain_draw(Role role) {
   constexpr double kPackedGain = 0.70710678118654752440;  // 1/sqrt(2)
   switch (role) {

@@ -28,8 +28,8 @@ constexpr const char* to_string(OutputChangeScale scale) {
   return "?";
 }
 
-/// The scale of that name: "O(n)", "O(logn)" or "O(1)"; also admin-torch's "default", O(logn).
-/// Throws std::invalid_argument for any other.
+/// Parses "O(n)", "O(logn)" or "O(1)", or admin-torch's "default", O(logn). Throws
+/// std::invalid_argument for any other name.
 inline OutputChangeScale parse_output_change_scale(std::string_view name) {
   for (const auto scale :
        {OutputChangeScale::kON, OutputChangeScale::kOLogN, OutputChangeScale::kO1}) {
@@ -41,13 +41,13 @@ inline OutputChangeScale parse_output_change_scale(std::string_view name) {
   return OutputChangeScale::kOLogN;
 }
 
-/// The kinds of norm that the library has, all over the last dimension.
+/// The norms of the library. All normalise the last dimension.
 enum class NormKind {
   kNone,
   kLayerNorm,  ///< (x - mean) / sqrt(var + eps) * weight + bias
   kRmsNorm,    ///< x / sqrt(mean(x^2) + eps) * weight
-  kDyT,        ///< tanh(alpha * x) * weight + bias, which reads no statistics
-  kScaleNorm,  ///< g * x / |x|, with one trained number g
+  kDyT,        ///< tanh(alpha * x) * weight + bias, without statistics
+  kScaleNorm,  ///< g * x / |x|, with one trained scalar g
 };
 
 constexpr const char* to_string(NormKind kind) {
@@ -66,11 +66,11 @@ constexpr const char* to_string(NormKind kind) {
   return "?";
 }
 
-/// What stands between the matrices of a feed-forward branch.
+/// The activation between the matrices of a feed-forward branch.
 enum class Activation {
   kReLU,    ///< max(h, 0)
-  kGELU,    ///< h * Phi(h), Phi the normal distribution's
-  kSwiGLU,  ///< silu(g) * h, where a third matrix makes g
+  kGELU,    ///< h * Phi(h), Phi the CDF of the normal distribution
+  kSwiGLU,  ///< silu(g) * h, where g is computed by a third matrix
 };
 
 constexpr const char* to_string(Activation activation) {
@@ -85,7 +85,7 @@ constexpr const char* to_string(Activation activation) {
   return "?";
 }
 
-/// What the branch of a residual sub-layer does.
+/// The kind of branch of a residual sub-layer.
 enum class SublayerKind { kSelfAttention, kCrossAttention, kFeedForward, kOther };
 
 constexpr const char* to_string(SublayerKind kind) {
@@ -110,17 +110,17 @@ constexpr const char* to_string(Stack stack) {
   return stack == Stack::kEncoder ? "encoder" : "decoder";
 }
 
-/// Where rows of token ids are padded.
+/// The side on which rows of token ids are padded.
 enum class PaddingSide {
-  kRight,   ///< Behind the tokens; a causal stack then needs no mask for it.
-  kEither,  ///< In front of them or behind; positions count tokens that are no padding.
+  kRight,   ///< After the tokens; a causal stack then needs no padding mask.
+  kEither,  ///< Before or after the tokens; positions count only tokens that are not padding.
 };
 
 constexpr const char* to_string(PaddingSide side) {
   return side == PaddingSide::kRight ? "right" : "either";
 }
 
-/// What a parameter is for.
+/// The role of a parameter in a Transformer.
 enum class Role {
   kEmbedding,
   kQuery,
@@ -132,8 +132,8 @@ enum class Role {
   kNorm,
   kGain,
   kBias,
-  kHead,      ///< the output projection, where it is no embedding
-  kUnscaled,  ///< none of these, and left as it is
+  kHead,      ///< the output projection, if it is not tied to an embedding
+  kUnscaled,  ///< any other parameter; it is not initialised
 };
 
 constexpr const char* to_string(Role role) {

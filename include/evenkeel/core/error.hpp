@@ -6,8 +6,8 @@
 
 namespace evenkeel::detail {
 
-/// Throws std::invalid_argument, the parts of its text put together as by a stream, unless `ok`.
-/// For what has no tensors; where there is LibTorch, TORCH_CHECK says it with a backtrace.
+/// Throws std::invalid_argument unless `ok`; the message is the parts, written to a stream. For
+/// headers that do not include LibTorch; others use TORCH_CHECK.
 template <typename... Parts>
 void require(bool ok, const Parts&... parts) {
   if (ok) return;

@@ -9,8 +9,8 @@
 
 namespace evenkeel {
 
-/// How many letters have to be inserted, removed or replaced to make one word of the other
-/// (Levenshtein's distance).
+/// The Levenshtein distance: how many characters have to be inserted, removed or replaced to turn
+/// one word into the other.
 inline size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -26,8 +26,8 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-/// The candidate with the least edit distance to a word, the first of several; empty if there is
-/// none.
+/// The candidate with the smallest edit distance to `word`; the first one if several have it, and
+/// an empty string if there are no candidates.
 inline std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   const auto best =
       std::min_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {

@@ -8,7 +8,7 @@ namespace evenkeel {
 
 namespace detail {
 
-/// What an Admin of that scale is called: name, title, summary.
+/// Name, title and summary of `AdminScheme` for a given scale.
 struct AdminWords {
   const char* name;
   const char* title;

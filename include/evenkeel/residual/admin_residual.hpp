@@ -20,14 +20,14 @@
 
 namespace evenkeel {
 
-/// `AdminResidual<>` owns no branch: it joins two tensors.
+/// `AdminResidual<>` owns no branch: it takes the branch's output as a tensor.
 struct NoBranch {};
 /// `AdminResidual<Branch>` owns no norm: y = omega * x + f(x).
 struct NoNorm {};
 
 namespace detail {
 
-/// What every `AdminResidual` shares: omega, and the norm where there is one.
+/// The part that every `AdminResidual` shares: omega, and the norm if there is one.
 template <typename Derived, typename Norm>
 class AdminResidualBase : public torch::nn::Cloneable<Derived> {
  public:
@@ -48,7 +48,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
 
   AdminResidualOptions options;  ///< The options with which this module was constructed.
   torch::Tensor omega;           ///< The shortcut's gain: a buffer, or a parameter when trained.
-  Norm norm{};                   ///< The norm of the sum; `NoNorm` where there is none.
+  Norm norm{};                   ///< The norm of the sum; `NoNorm` if there is none.
 
  protected:
   static constexpr bool kHasNorm = !std::is_same_v<Norm, NoNorm>;
@@ -61,7 +61,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
                 options.embed_dim());
   }
 
-  /// omega, then the norm: made from embed_dim unless one was given.
+  /// Registers omega, then the norm, which is made from embed_dim unless one was given.
   void register_omega_and_norm() {
     omega = register_gain(*this, "omega", gain(), options.embed_dim());
     if constexpr (kHasNorm) {
@@ -75,13 +75,13 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
     }
   }
 
-  /// omega and the norm as they began.
+  /// Resets omega and the norm to their initial values.
   void reset_omega_and_norm() {
     reset_gain(omega, gain());
     if constexpr (kHasNorm) any_norm().reset_parameters();
   }
 
-  /// On a member-wise copy, which still shares its norm with the original.
+  /// For a member-wise copy, which still shares its norm with the original.
   void clone_norm() {
     if constexpr (kHasNorm) norm = clone_of(norm);
   }
@@ -122,11 +122,10 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
 ///     y = norm(omega * x + dropout(f(x)))
 ///
 /// Shapes: x and y are (*, embed_dim); omega is (1), or (embed_dim) when trained. omega is applied
-/// in the dtype of x: bfloat16 in, bfloat16 out.
-/// Registered names: `omega`, `branch`, `norm`; `omega` has the name and shape of
-/// microsoft/admin-torch's, so its checkpoints load.
-/// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`, as in
-/// admin-torch; the paper's profiling pass is not needed.
+/// in the dtype of x: the output for a bfloat16 input is bfloat16. Registered names: `omega`,
+/// `branch`, `norm`; `omega` has the name and shape of microsoft/admin-torch's, so its checkpoints
+/// load. Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`,
+/// as in admin-torch; the paper's profiling pass is not needed.
 template <typename Branch = NoBranch, typename Norm = NoNorm>
 class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm> {
   using Base = detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm>;
@@ -136,13 +135,13 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
                 "AdminResidual<Branch>: pass a module holder, such as torch::nn::Linear (made by "
                 "TORCH_MODULE), not its Impl class");
 
-  /// Registers `branch_` as a child; the caller's handle goes on pointing to the same module.
+  /// Registers `branch_` as a child; the caller's handle still points to the same module.
   AdminResidualImpl(Branch branch_, const AdminResidualOptions& options_)
       : Base(options_), branch(std::move(branch_)) {
     register_all();
   }
 
-  /// With a norm made by the caller.
+  /// With a norm constructed by the caller.
   AdminResidualImpl(Branch branch_, Norm norm_, const AdminResidualOptions& options_)
       : Base(options_), branch(std::move(branch_)) {
     this->norm = std::move(norm_);
@@ -156,8 +155,7 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
     register_all();
   }
 
-  /// Puts omega, norm and branch back to their initial values; norm and branch as far as they have
-  /// `reset_parameters()`.
+  /// Resets omega to its initial value, and norm and branch if they have `reset_parameters()`.
   void reset_parameters() {
     this->reset_omega_and_norm();
     detail::reset_parameters_of(*branch);
@@ -191,7 +189,7 @@ class AdminResidualImpl<NoBranch, Norm>
     this->register_omega_and_norm();
   }
 
-  /// Puts omega and norm back to their initial values.
+  /// Resets omega and norm to their initial values.
   void reset_parameters() { this->reset_omega_and_norm(); }
 
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {

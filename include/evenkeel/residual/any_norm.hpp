@@ -31,7 +31,7 @@ template <typename Module>
 struct HasResetParameters<Module, std::void_t<decltype(std::declval<Module&>().reset_parameters())>>
     : std::true_type {};
 
-/// Re-initialises a module that knows how to; another one stays as it is.
+/// Calls the module's `reset_parameters()` if it has one.
 template <typename Module>
 void reset_parameters_of(Module& module) {
   if constexpr (HasResetParameters<Module>::value) module.reset_parameters();
@@ -39,9 +39,9 @@ void reset_parameters_of(Module& module) {
 
 }  // namespace detail
 
-/// A norm of any type, as residuals hold it: LayerNorm, RMSNorm, or a module holder of one's own
-/// whose `forward` takes a tensor (*, embed_dim) and gives one. Copies share the module; an empty
-/// one stands for no norm.
+/// A type-erased norm, as residuals hold it: LayerNorm, RMSNorm, or a user-defined module holder
+/// whose `forward` maps a tensor (*, embed_dim) to one of the same shape. Copies share the module.
+/// An empty `AnyNorm` means that there is no norm.
 class AnyNorm {
  public:
   AnyNorm() = default;
@@ -69,13 +69,13 @@ class AnyNorm {
   torch::Tensor forward(const torch::Tensor& x) const { return calls_->forward(*module_, x); }
   torch::Tensor operator()(const torch::Tensor& x) const { return forward(x); }
 
-  /// The norm as the fused residual takes it; nothing where it has to run by itself.
+  /// The norm in the form that the fused residual takes, or nullopt if it cannot be fused.
   std::optional<ResidualNorm> fused() const { return calls_->fused(*module_); }
 
   /// Re-initialises the module, if it has `reset_parameters()`.
   void reset_parameters() const { calls_->reset_parameters(*module_); }
 
-  /// A norm of the same type on a module of its own.
+  /// A norm of the same type with a cloned module.
   AnyNorm clone() const {
     AnyNorm copy;
     if (is_empty()) return copy;

@@ -22,11 +22,11 @@ struct DyTOptions {
 
   /// Size of the last dimension of the input.
   TORCH_ARG(int64_t, embed_dim);
-  /// What alpha begins with. Default: 0.5
+  /// Initial value of alpha. Default: 0.5
   TORCH_ARG(double, alpha) = 0.5;
 };
 
-/// Dynamic tanh, which takes a norm's place without reading statistics:
+/// Dynamic tanh, which replaces a norm without computing statistics:
 ///
 ///     y = tanh(alpha * x) * weight + bias
 ///
@@ -47,7 +47,7 @@ class DyTImpl : public torch::nn::Cloneable<DyTImpl> {
     bias = register_parameter("bias", torch::zeros({options.embed_dim()}));
   }
 
-  /// alpha as in the options, weight 1, bias 0.
+  /// Sets alpha to its initial value, weight to 1 and bias to 0.
   void reset_parameters() {
     const torch::NoGradGuard no_grad;
     alpha.fill_(options.alpha());

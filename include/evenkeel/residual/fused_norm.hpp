@@ -9,8 +9,8 @@
 
 namespace evenkeel {
 
-/// How a norm's module is told to the fused residual. A norm without a specialisation is left as it
-/// is: it reads the sum. For an RMSNorm of one's own:
+/// Declares a norm's module to the fused residual. A norm without a specialisation is not fused: it
+/// runs after the sum. For a custom RMSNorm:
 ///
 ///     template <>
 ///     struct evenkeel::FusedNorm<MyRmsNorm> {
@@ -19,7 +19,7 @@ namespace evenkeel {
 ///       }
 ///     };
 ///
-/// `of` gives nothing where this very module cannot be fused.
+/// `of` returns nullopt if this particular module cannot be fused.
 template <typename Norm>
 struct FusedNorm {};
 

@@ -7,14 +7,13 @@ namespace evenkeel {
 
 enum class GainShape { kScalar, kPerChannel };
 
-/// What a shortcut or a branch is multiplied by: nothing, a constant, or a trained scalar or
-/// vector.
+/// The factor of a shortcut or a branch: none, a constant, or a trained scalar or vector.
 struct Gain {
-  /// No gain at all: nothing is stored, nothing is multiplied.
+  /// No gain: nothing is registered or multiplied.
   static constexpr Gain one() { return {}; }
-  /// A constant, kept as a buffer of shape (1).
+  /// A constant, registered as a buffer of shape (1).
   static constexpr Gain fixed(double value) { return {value, Kind::kFixed, GainShape::kScalar}; }
-  /// A parameter that starts at `value`, of shape (1) or (embed_dim).
+  /// A parameter of shape (1) or (embed_dim), initialised to `value`.
   static constexpr Gain trained(double value, GainShape shape) {
     return {value, Kind::kTrained, shape};
   }

@@ -18,8 +18,9 @@
 
 namespace evenkeel {
 
-/// Which norm residuals have: a kind, `NormKind::kRmsNorm`, or `NormType::of<MyNorm>()` for a
-/// module holder of one's own that is made from embed_dim alone.
+/// The type of norm that residuals use: a kind, such as `NormKind::kRmsNorm`, or
+/// `NormType::of<MyNorm>()` for a user-defined module holder that can be constructed from
+/// embed_dim.
 class NormType {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor): a kind is a type of norm
@@ -49,14 +50,14 @@ class NormType {
   }
 
   NormKind kind() const { return kind_; }
-  /// Returns whether it is a norm of one's own, of no kind that the library has.
+  /// Returns whether this is a user-defined norm.
   bool own() const { return make_ != nullptr; }
-  /// What it is called, e.g. `RMSNorm`.
+  /// The name of the norm, e.g. `RMSNorm`.
   std::string name() const { return own() ? "own norm" : to_string(kind_); }
 
-  /// A new norm over `embed_dim` values; empty for the kind none. `eps` is added to variance or
-  /// mean square; 0 stands for the norm's default: 1e-5, of RMSNorm 1e-6. Throws for an eps that
-  /// the norm does not have.
+  /// Makes a norm over `embed_dim` values; it is empty for `NormKind::kNone`. `eps` is added to the
+  /// variance or mean square; 0 means the norm's default: 1e-6 for RMSNorm, 1e-5 for the others.
+  /// Throws if an eps is given for a norm that has none.
   AnyNorm make(int64_t embed_dim, double eps = 0.0) const {
     TORCH_CHECK(eps >= 0.0, "norm: expected eps > 0, or 0 for the default, but got ", eps);
     TORCH_CHECK(eps == 0.0 || !(own() || kind_ == NormKind::kDyT),

@@ -12,16 +12,16 @@
 
 namespace evenkeel {
 
-/// One residual sub-layer of a forward pass, as it was computed.
-/// Shapes: input, branch and output are (*, embed_dim). The tensors are those of the model, with
-/// their autograd graph: detach what is kept.
+/// One residual sub-layer of a forward pass, as it was computed. Shapes: input, branch and output
+/// are (*, embed_dim). The tensors are those of the model, with their autograd graph: detach them
+/// before keeping them.
 struct SublayerEvent {
-  const torch::nn::Module& residual;  ///< The module that joined shortcut and branch.
-  const Position& position;           ///< Which sub-layer of how many.
-  int64_t order;                ///< How many sub-layers this observer has seen before, from 0.
-  const torch::Tensor& input;   ///< x, what the shortcut carries.
-  const torch::Tensor& branch;  ///< f(x), before dropout and the branch's gain.
-  const torch::Tensor& output;  ///< y, what the next sub-layer's shortcut carries.
+  const torch::nn::Module& residual;  ///< The module that added shortcut and branch.
+  const Position& position;           ///< Position of the sub-layer in the model.
+  int64_t order;                      ///< Number of sub-layers that this observer has seen before.
+  const torch::Tensor& input;         ///< x, the input of the shortcut.
+  const torch::Tensor& branch;        ///< f(x), before dropout and the branch's gain.
+  const torch::Tensor& output;        ///< y, the input of the next sub-layer's shortcut.
 };
 
 /// The weights of one attention of a forward pass.
@@ -30,17 +30,18 @@ struct AttentionEvent {
   const torch::Tensor& weights;  ///< softmax(QK^T / sqrt(d)), (B, num_heads, T, S), before dropout.
 };
 
-/// Watches every residual sub-layer that runs in this thread, for as long as it lives: those of
-/// evenkeel's models, and those of any block that joins by `Residual` or `AdminResidual`.
+/// Calls `on_sublayer` after every residual sub-layer that runs in this thread during the
+/// observer's lifetime, in evenkeel's models and in any block that uses `Residual` or
+/// `AdminResidual`.
 ///
 ///     evenkeel::Observer watch([](const evenkeel::SublayerEvent& event) {
 ///       fmt::print("{} {}\n", event.position.index, event.output.square().mean().item<double>());
 ///     });
 ///     model->forward(src, tgt);
 ///
-/// Attention weights are computed for an observer that asks for them, by operators beside the fused
-/// attention; without one they never exist. Observers may be nested; each sees every event. An
-/// exception that a callback throws leaves the model's forward pass.
+/// If there is an `on_attention`, attention weights are computed in addition to the fused
+/// attention; otherwise they are never computed. Observers may be nested; each receives every
+/// event. An exception thrown by a callback propagates out of the model's forward pass.
 class Observer {
  public:
   using OnSublayer = std::function<void(const SublayerEvent&)>;
@@ -52,15 +53,15 @@ class Observer {
         outer_(innermost()) {
     innermost() = this;
   }
-  /// Observers end in the reverse order of their beginning, as local variables do.
+  /// Observers have to be destroyed in reverse order of construction, as local variables are.
   ~Observer() { innermost() = outer_; }
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
-  /// Returns whether any observer watches sub-layers in this thread.
+  /// Returns whether there is any observer in this thread.
   static bool any() { return innermost() != nullptr; }
 
-  /// Returns whether any observer in this thread asks for attention weights.
+  /// Returns whether any observer in this thread receives attention weights.
   static bool any_attention() {
     for (const auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
       if (observer->on_attention_) return true;
@@ -68,7 +69,7 @@ class Observer {
     return false;
   }
 
-  /// Tells every observer of this thread; for a residual of one's own.
+  /// Calls `on_sublayer` of every observer in this thread. A custom residual module calls this.
   static void tell(const torch::nn::Module& residual,
                    const Position& position,
                    const torch::Tensor& input,
@@ -80,7 +81,7 @@ class Observer {
     }
   }
 
-  /// Tells every observer of this thread that asks for attention weights.
+  /// Calls `on_attention` of every observer in this thread that has one.
   static void tell_attention(const torch::nn::Module& attention, const torch::Tensor& weights) {
     for (auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
       if (observer->on_attention_) observer->on_attention_({attention, weights});

@@ -12,9 +12,9 @@
 
 namespace evenkeel {
 
-/// Registers a constant omega of shape (1) on any module, under a name of the caller's, and returns
-/// it: `attention_omega = register_omega_buffer(*this, "attention_omega", 36);`. In `forward`,
-/// multiply the shortcut by it. Source: microsoft/admin-torch, `as_buffer`.
+/// Registers a constant omega of shape (1) on any module, under the given name, and returns it:
+/// `attention_omega = register_omega_buffer(*this, "attention_omega", 36);`. In `forward`, multiply
+/// the shortcut by it. Source: microsoft/admin-torch, `as_buffer`.
 inline torch::Tensor register_omega_buffer(torch::nn::Module& module,
                                            const std::string& name,
                                            int64_t num_res_layers,
@@ -22,8 +22,8 @@ inline torch::Tensor register_omega_buffer(torch::nn::Module& module,
   return detail::register_gain(module, name, Gain::fixed(omega_init(num_res_layers, scale)), 0);
 }
 
-/// Registers a trained omega of shape (embed_dim) on any module, under a name of the caller's, and
-/// returns it. Source: microsoft/admin-torch, `as_parameter`.
+/// Registers a trained omega of shape (embed_dim) on any module, under the given name, and returns
+/// it. Source: microsoft/admin-torch, `as_parameter`.
 inline torch::Tensor register_omega_parameter(torch::nn::Module& module,
                                               const std::string& name,
                                               int64_t num_res_layers,

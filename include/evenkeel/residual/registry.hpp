@@ -18,7 +18,7 @@
 
 namespace evenkeel {
 
-/// The library's schemes, in the order in which tables show them.
+/// All schemes of the library, in the order in which tables list them.
 inline const std::vector<Scheme>& schemes() {
   static const std::vector<Scheme> all{scheme_of<PostNorm>(),
                                        scheme_of<PreNorm>(),
@@ -28,8 +28,8 @@ inline const std::vector<Scheme>& schemes() {
   return all;
 }
 
-/// The scheme of that name, e.g. `find_scheme("admin-o1")`. Throws c10::ValueError for a name that
-/// is none, with the nearest one.
+/// Returns the scheme of the given name, e.g. `find_scheme("admin-o1")`. Throws c10::ValueError for
+/// an unknown name and suggests the nearest one.
 inline const Scheme& find_scheme(std::string_view name) {
   const auto found = std::find_if(schemes().begin(), schemes().end(), [&](const Scheme& scheme) {
     return scheme.name == name;

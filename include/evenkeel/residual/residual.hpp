@@ -23,21 +23,21 @@
 
 namespace evenkeel {
 
-/// One residual connection as its scheme wants it:
+/// A residual connection as defined by a scheme:
 ///
 ///     y = sum_norm( shortcut * x + branch * dropout( branch_norm( f( input_norm(x) ) ) ) )
 ///
-/// A block is written once, for every scheme:
+/// A block that uses it works with every scheme:
 ///
 ///     x = residual->apply_branch(x, [&](const auto& h) { return attention(h, mask); });
 ///
-/// It is one kernel forward and one pass backward where `fused_residual()` has kernels; with a norm
-/// at the branch's input, for a `ResidualStream`.
+/// It runs as one kernel forward and one pass backward where `fused_residual()` has kernels. A norm
+/// at the branch's input is fused too if a `ResidualStream` is passed.
 ///
-/// Shapes: x, f(x) and y are (*, embed_dim). Registered names, each only where the scheme has one:
-/// `omega` is the shortcut's gain, `branch_gain` the branch's; `norm` is the norm of the sum, or,
-/// where there is none, of the input, which is `input_norm` beside a norm of the sum; `branch_norm`
-/// is the branch's.
+/// Shapes: x, f(x) and y are (*, embed_dim). Registered names, each only if the scheme has it:
+/// `omega` is the shortcut's gain and `branch_gain` the branch's; `branch_norm` is the branch's
+/// norm; `norm` is the norm of the sum. The norm of the input is `input_norm` if there is a norm of
+/// the sum too, and `norm` otherwise.
 class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
  public:
   ResidualImpl(const Scheme& scheme, const ResidualOptions& options_)
@@ -71,7 +71,7 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
     }
   }
 
-  /// What the branch reads: input_norm(x), or x.
+  /// The branch's input: input_norm(x), or x if there is no such norm.
   torch::Tensor branch_input(const torch::Tensor& x) {
     return input_norm.is_empty() ? x : detail::normed(x, input_norm, norm_gain_);
   }
@@ -86,14 +86,14 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
                                  norm_gain_);
   }
 
-  /// y, for a branch that is any callable from tensor to tensor.
+  /// y, for a branch that is any callable from tensor to tensor; it is called with branch_input(x).
   template <typename Branch>
   torch::Tensor apply_branch(const torch::Tensor& x, Branch&& branch) {
     return forward(x, std::forward<Branch>(branch)(branch_input(x)));
   }
 
-  /// The same for one of many residuals in a row: with a norm at the branch's input, y is made
-  /// together with the norm that reads it.
+  /// The same for one of several residuals in a row: with norms at the branch's input, y is
+  /// computed in one kernel with the norm of the next sub-layer.
   template <typename Branch>
   ResidualStream apply_branch(ResidualStream stream, Branch&& branch) {
     const auto h = input_norm.is_empty() ? stream.sum() : stream.normed(input_norm, norm_gain_);
@@ -102,8 +102,8 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
     return ResidualStream(terms(stream.sum(), f_x));
   }
 
-  const Norms& norms() const { return norms_; }    ///< Where the scheme's norms stand here.
-  double norm_gain() const { return norm_gain_; }  ///< Factor on every norm's output.
+  const Norms& norms() const { return norms_; }  ///< The scheme's norm placement at this position.
+  double norm_gain() const { return norm_gain_; }             ///< Factor on every norm's output.
   const std::string& scheme_title() const { return title_; }  ///< e.g. `Admin O(1)`
 
   /// Pretty prints the module, e.g. `evenkeel::Residual<Admin O(logn)>(num_res_layers=36, ...)`.
@@ -115,9 +115,9 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
   }
 
   ResidualOptions options;    ///< The options with which this module was constructed.
-  torch::Tensor omega;        ///< The shortcut's gain; undefined where it is 1.
-  torch::Tensor branch_gain;  ///< The branch's gain; undefined where it is 1.
-  AnyNorm input_norm;         ///< Each norm is empty where there is none.
+  torch::Tensor omega;        ///< The shortcut's gain; undefined if it is 1.
+  torch::Tensor branch_gain;  ///< The branch's gain; undefined if it is 1.
+  AnyNorm input_norm;         ///< Each norm is empty if the scheme does not have it.
   AnyNorm branch_norm;
   AnyNorm sum_norm;
 
@@ -142,8 +142,8 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
   double norm_gain_;
 };
 
-/// A holder of `ResidualImpl`; see `SchemeHolder`. `Residual<Admin, MyNorm>` has norms of one's
-/// own.
+/// A holder of `ResidualImpl`; see `SchemeHolder`. `Residual<Admin, MyNorm>` uses a user-defined
+/// norm.
 template <typename S = Scheme, typename Norm = void>
 class Residual : public SchemeHolder<ResidualImpl, ResidualOptions, S> {
   using Base = SchemeHolder<ResidualImpl, ResidualOptions, S>;

@@ -14,14 +14,14 @@ namespace evenkeel {
 
 namespace detail {
 
-/// The options that every residual has.
+/// Options that all residuals share.
 template <typename Derived>
 class JoinOptions {
  public:
   explicit JoinOptions(const Position& position, int64_t embed_dim)
       : position_(position), embed_dim_(embed_dim) {}
 
-  /// Throws unless values are in range, in the name of `module`.
+  /// Throws unless all values are in range; the error names `module`.
   void check(const char* module) const {
     TORCH_CHECK(position_.num_res_layers >= 1,
                 module,
@@ -34,7 +34,7 @@ class JoinOptions {
     TORCH_CHECK(eps_ >= 0.0, module, ": expected eps > 0, or 0 for the default, but got ", eps_);
   }
 
-  /// Which sub-layer of how many; seen by observers, and by the scheme's answers.
+  /// Position of the sub-layer, which is passed to the scheme and to observers.
   EVENKEEL_ARG(Position, position);
   /// Size of the last dimension of the input.
   EVENKEEL_ARG(int64_t, embed_dim);
@@ -52,12 +52,13 @@ class ResidualOptions : public detail::JoinOptions<ResidualOptions> {
   using Derived = ResidualOptions;
   ResidualOptions(const Position& position, int64_t embed_dim) : JoinOptions(position, embed_dim) {}
 
-  /// Which norm stands wherever the scheme has one. Default: LayerNorm
+  /// The norm that is used wherever the scheme has one. Default: LayerNorm
   EVENKEEL_ARG(NormType, norm);
 };
 
 /// Options for `AdminResidual`, e.g. `AdminResidualOptions(36).as_parameter(true).embed_dim(512)`.
-/// embed_dim is needed where omega is trained or a norm is to be made; else it may be left at 0.
+/// embed_dim is needed if omega is trained or a norm is made from the options; otherwise it may be
+/// left at 0.
 class AdminResidualOptions : public detail::JoinOptions<AdminResidualOptions> {
  public:
   using Derived = AdminResidualOptions;

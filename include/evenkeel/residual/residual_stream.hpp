@@ -12,25 +12,24 @@
 
 namespace evenkeel {
 
-/// The residual stream between two sub-layers. Where norms stand at the branch's input, the sum
-/// with which one sub-layer ends waits here for the norm with which the next begins, so that both
-/// are one kernel:
+/// The residual stream between two sub-layers. With norms at the branch's input, it delays the sum
+/// of one sub-layer until the norm of the next one, so that both run as one kernel:
 ///
 ///     ResidualStream stream = x;
 ///     for (auto& layer : layers) stream = layer->residual->apply_branch(stream, layer->branch);
 ///     y = stream.normed(final_norm);
 ///
-/// Copies are one stream: its sum is made once, with one dropout mask, whichever is asked first.
-/// Shapes: as the tensors', (*, embed_dim).
+/// Copies share one stream: its sum is computed once, with one dropout mask. Shapes: (*,
+/// embed_dim).
 class ResidualStream {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor): a tensor is a stream
   ResidualStream(torch::Tensor x) : sum_(std::move(x)) {}
-  /// A sum that is made when it is asked for.
+  /// A sum that is computed on first use.
   explicit ResidualStream(ResidualTerms terms)
       : pending_(std::make_shared<Pending>(Pending{std::move(terms), {}})) {}
 
-  /// What the stream carries.
+  /// The value of the stream.
   const torch::Tensor& sum() {
     if (pending_ != nullptr) {
       if (!pending_->sum.defined()) pending_->finish(detail::join(pending_->terms));
@@ -40,7 +39,7 @@ class ResidualStream {
     return sum_;
   }
 
-  /// gain * norm(sum()), in the kernel that makes the sum if it is still to be made.
+  /// gain * norm(sum()), fused with the sum if that has not been computed yet.
   torch::Tensor normed(const AnyNorm& norm, double gain = 1.0) {
     if (pending_ == nullptr || pending_->sum.defined()) return detail::normed(sum(), norm, gain);
     auto both = detail::join(pending_->terms, norm, gain, /*want_sum=*/true);

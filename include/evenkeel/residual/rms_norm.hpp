@@ -32,8 +32,8 @@ struct RMSNormOptions {
 ///
 ///     y = x / sqrt(mean(x^2) + eps) * weight
 ///
-/// Shapes: x and y are (*, embed_dim), weight is (embed_dim). Statistics are float32 for half
-/// types. Paper: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467.
+/// Shapes: x and y are (*, embed_dim), weight is (embed_dim). Statistics are computed in float32
+/// for half types. Paper: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467.
 class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
  public:
   explicit RMSNormImpl(const RMSNormOptions& options_) : options(options_) {
@@ -47,7 +47,7 @@ class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
     weight = register_parameter("weight", torch::ones({options.embed_dim()}));
   }
 
-  /// Weight 1.
+  /// Sets the weight to 1.
   void reset_parameters() {
     const torch::NoGradGuard no_grad;
     weight.fill_(1.0);

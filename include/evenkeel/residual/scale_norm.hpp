@@ -24,17 +24,17 @@ struct ScaleNormOptions {
 
   /// Size of the last dimension of the input.
   TORCH_ARG(int64_t, embed_dim);
-  /// Least length that a vector is divided by. Default: 1e-5
+  /// Lower bound on the length that a vector is divided by. Default: 1e-5
   TORCH_ARG(double, eps) = 1e-5;
 };
 
-/// Every vector at one trained length:
+/// Scales every vector to one trained length:
 ///
 ///     y = g * x / max(|x|, eps)
 ///
-/// Shapes: x and y are (*, embed_dim); g is (1) and begins at sqrt(embed_dim), the length of a
-/// vector that LayerNorm gives. Lengths are float32 for half types.
-/// Paper: Nguyen and Salazar 2019, https://arxiv.org/abs/1910.05895.
+/// Shapes: x and y are (*, embed_dim); g is (1) and is initialised to sqrt(embed_dim), the length
+/// of LayerNorm's output. Lengths are computed in float32 for half types. Paper: Nguyen and Salazar
+/// 2019, https://arxiv.org/abs/1910.05895.
 class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
  public:
   explicit ScaleNormImpl(const ScaleNormOptions& options_) : options(options_) {
@@ -48,7 +48,7 @@ class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
     g = register_parameter("g", torch::full({1}, initial_length(), torch::kFloat32));
   }
 
-  /// g = sqrt(embed_dim).
+  /// Sets g to sqrt(embed_dim).
   void reset_parameters() {
     const torch::NoGradGuard no_grad;
     g.fill_(initial_length());

@@ -13,12 +13,12 @@
 
 namespace evenkeel {
 
-/// A scheme answers the questions that decide how a deep stack trains:
+/// A scheme defines how the residual sub-layers of a model are built and initialised:
 ///
 ///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 ///
-/// where norms stand, which gains there are, and how weights begin. Blocks, inits and measurements
-/// read the answers and know no scheme by name. It is written as a struct
+/// namely the norm placement, the gains, and the initialisation of all parameters. Blocks,
+/// initialisation and measurements work with any scheme. A scheme is written as a struct
 ///
 ///     struct Admin {  // y = norm(omega * x + f(x))
 ///       static Norms norms(const Position&) { return Norms::at_sum(); }
@@ -27,30 +27,30 @@ namespace evenkeel {
 ///       }
 ///     };
 ///
-/// which `scheme_of<Admin>()` turns into this value; where answers come from data, such as a file,
-/// the value is filled in directly. What is left out has the plain answer.
+/// which `scheme_of<Admin>()` converts to this value. If a scheme depends on data, such as a file,
+/// assign the members directly. Each member has a default.
 struct Scheme {
-  std::string name = "user";            ///< In options, tables and files, e.g. `admin-o1`.
+  std::string name = "user";            ///< For options, tables and files, e.g. `admin-o1`.
   std::string title = "user's scheme";  ///< As its paper writes it, e.g. `Admin O(1)`.
-  std::string summary;                  ///< What it does, in one line.
-  bool warmup = true;                   ///< Whether training begins with learning-rate warm-up.
+  std::string summary;                  ///< A one-line description.
+  bool warmup = true;                   ///< Whether training uses learning-rate warm-up.
 
-  /// Where norms stand. Plain answer: nowhere.
+  /// Norm placement. Default: no norms
   std::function<Norms(const Position&)> norms = [](const Position&) { return Norms::none(); };
-  /// Gain of the shortcut. Plain answer: 1.
+  /// Gain of the shortcut. Default: 1
   std::function<Gain(const Position&)> shortcut = [](const Position&) { return Gain::one(); };
-  /// Gain of the branch. Plain answer: 1.
+  /// Gain of the branch. Default: 1
   std::function<Gain(const Position&)> branch = [](const Position&) { return Gain::one(); };
-  /// Factor on the output of every norm. Plain answer: 1.
+  /// Factor on the output of every norm. Default: 1
   std::function<double(const Position&)> norm_gain = [](const Position&) { return 1.0; };
-  /// How a parameter of that role begins. Plain answer: `plain_draw(role)`.
+  /// Initialisation of a parameter of the given role. Default: `plain_draw(role)`
   std::function<Draw(Role, const Position&)> draw = [](Role role, const Position&) {
     return plain_draw(role);
   };
 };
 
-/// The scheme that a struct describes, with static members of these names, each of which may be
-/// left out but the first:
+/// Returns the scheme that a struct defines with these static members, of which only `norms` is
+/// required:
 ///
 ///     static Norms norms(const Position&)
 ///     static Gain shortcut(const Position&)
@@ -60,7 +60,7 @@ struct Scheme {
 ///     static constexpr const char *kName, *kTitle, *kSummary
 ///     static constexpr bool kWarmup
 ///
-/// An answer of another signature does not compile, nor does one whose name is a common
+/// A member with another signature does not compile, nor does one whose name is a common
 /// misspelling.
 template <typename S>
 Scheme scheme_of() {

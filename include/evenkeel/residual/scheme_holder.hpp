@@ -11,10 +11,10 @@
 
 namespace evenkeel {
 
-/// A `ModuleHolder` for a module that is made from a scheme and options. `S` names the scheme at
-/// compile time, `Encoder<Admin>(options)`; without it the scheme is a value,
-/// `Encoder<>(find_scheme("admin"), options)`. Either way the module is of one type, and copies of
-/// the holder share it. A holder made from nothing is empty.
+/// A `ModuleHolder` for a module that is constructed from a scheme and options. `S` is the scheme
+/// if it is known at compile time, `Encoder<Admin>(options)`; otherwise pass it as a value,
+/// `Encoder<>(find_scheme("admin"), options)`. The type of the module is the same in both cases,
+/// and copies of the holder share the module. A default-constructed holder is empty.
 template <typename Impl_, typename Options, typename S>
 class SchemeHolder : public torch::nn::ModuleHolder<Impl_> {
   using Base = torch::nn::ModuleHolder<Impl_>;

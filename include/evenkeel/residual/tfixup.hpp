@@ -6,8 +6,8 @@
 
 namespace evenkeel {
 
-/// T-Fixup, y = x + f(x) without any norm or warm-up: what keeps it stable is how its weights
-/// begin. Paper: Huang et al., ICML 2020; source: layer6ai-labs/T-Fixup.
+/// T-Fixup, y = x + f(x) without norms or warm-up: its initialisation keeps a deep stack stable.
+/// Paper: Huang et al., ICML 2020; source: layer6ai-labs/T-Fixup.
 struct TFixup {
   static constexpr const char* kName = "tfixup";
   static constexpr const char* kTitle = "T-Fixup";

@@ -8,9 +8,9 @@
 
 #include <type_traits>
 
-/// What a scheme's struct answers, found out while it compiles. C++ cannot list a struct's members;
-/// it can say whether there is one of a given name, whatever that is. So an answer that is there
-/// has to be callable, and common misspellings must not be there at all.
+/// Compile-time checks of a scheme's struct. C++17 cannot list the members of a struct, but it can
+/// test whether there is a member of a given name. So a member of a scheme has to have the right
+/// signature if it exists, and common misspellings must not exist.
 namespace evenkeel::detail {
 
 // HasMember_NAME<S>: whether S has a member called NAME, of any kind and signature. In a class that
@@ -26,7 +26,7 @@ namespace evenkeel::detail {
   template <typename S>                        \
   struct HasMember_##NAME<S, std::void_t<decltype(&Both_##NAME<S>::NAME)>> : std::false_type {};
 
-// IsAnswer_NAME<S>: whether S::NAME(ARGUMENTS...) is a static call that gives a RESULT.
+// IsAnswer_NAME<S>: whether S::NAME(ARGUMENTS...) is a static call that returns a RESULT.
 #define EVENKEEL_ANSWER(NAME, RESULT, ...)                               \
   EVENKEEL_HAS_MEMBER(NAME)                                              \
   template <typename S, typename = void>                                 \
@@ -47,7 +47,7 @@ EVENKEEL_HAS_MEMBER(kTitle)
 EVENKEEL_HAS_MEMBER(kSummary)
 EVENKEEL_HAS_MEMBER(kWarmup)
 
-// Names that are near an answer's, or were one's.
+// Misspellings of the members' names, and former names.
 #define EVENKEEL_NOT_ANSWERS(X)                                                                    \
   X(norm)                                                                                          \
   X(Norms)                                                                                         \
@@ -65,7 +65,8 @@ EVENKEEL_NOT_ANSWERS(EVENKEEL_HAS_MEMBER)
 #undef EVENKEEL_ANSWER
 #undef EVENKEEL_HAS_MEMBER
 
-/// Compiles if every answer of S is one. `Scheme`, the value, is no such struct.
+/// Compiles if every member of S has the right name and signature. `Scheme`, the value, is not such
+/// a struct.
 template <typename S>
 constexpr bool check_answers() {
   static_assert(std::is_class_v<S> && !std::is_final_v<S>,

@@ -14,7 +14,7 @@
 namespace evenkeel::detail {
 
 /// Registers `gain` as a buffer or parameter `name` of `module` and returns it: float32, of shape
-/// (1) or (embed_dim). `Gain::one()` registers nothing and gives an undefined tensor.
+/// (1) or (embed_dim). For `Gain::one()` it registers nothing and returns an undefined tensor.
 inline torch::Tensor register_gain(torch::nn::Module& module,
                                    const std::string& name,
                                    const Gain& gain,
@@ -37,7 +37,7 @@ inline torch::Tensor register_gain(torch::nn::Module& module,
   return {};
 }
 
-/// Puts a registered gain back to its initial value.
+/// Resets a registered gain to its initial value.
 inline void reset_gain(torch::Tensor& tensor, const Gain& gain) {
   const torch::NoGradGuard no_grad;
   if (tensor.defined()) tensor.fill_(gain.value);

@@ -23,8 +23,8 @@ inline torch::Tensor normed(const torch::Tensor& x, const AnyNorm& norm, double 
   return gain == 1.0 ? y : y * gain;
 }
 
-/// gain times the norm of the sum, in one kernel where the norm is one that it knows; and the sum
-/// itself where it is wanted.
+/// gain times the norm of the sum, in one kernel if the norm can be fused; and the sum itself if
+/// `want_sum`.
 inline JoinedResidual join(const ResidualTerms& terms,
                            const AnyNorm& norm,
                            double gain,
@@ -42,8 +42,8 @@ inline JoinedResidual join(const ResidualTerms& terms,
   return {sum, normed(sum, norm, gain)};
 }
 
-/// A residual's output, with the norm of the sum where there is one; observers are told.
-/// `f_x` is the branch's own output, before a norm of its own.
+/// A residual's output, with the norm of the sum if there is one; observers are called. `f_x` is
+/// the branch's output before the branch norm.
 inline torch::Tensor join_and_tell(const torch::nn::Module& residual,
                                    const Position& position,
                                    const ResidualTerms& terms,
