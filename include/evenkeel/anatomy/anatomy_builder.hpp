@@ -24,7 +24,7 @@ namespace evenkeel {
 
 class AnatomyBuilder;
 
-/// How a block tells the roles of its parameters. Specialise it for a module holder of your own:
+/// Describes the roles of a block's parameters. Specialise it for your own module holder:
 ///
 ///     template <>
 ///     struct evenkeel::AnatomyOf<MyBlock> {
@@ -35,7 +35,8 @@ class AnatomyBuilder;
 ///       }
 ///     };
 ///
-/// Embeddings, norms and gains need no word: they are known by their type or registered name.
+/// Embeddings, norms and gains need no description: they are recognised by their type or registered
+/// name.
 template <typename Holder>
 struct AnatomyOf {};
 
@@ -49,7 +50,8 @@ struct IsDescribed<T,
                                                                std::declval<AnatomyBuilder&>()))>>
     : std::true_type {};
 
-/// Describes `module` if it is of one type of block; false if it is not.
+/// Describes `module` and returns true if it is of a certain type of block; otherwise returns
+/// false.
 using Describer = bool (*)(torch::nn::Module&, AnatomyBuilder&);
 
 template <typename Holder>
@@ -65,7 +67,7 @@ bool describe_if(torch::nn::Module& module, AnatomyBuilder& anatomy) {
 
 }  // namespace detail
 
-/// Collects an `Anatomy`. What a model tells of itself, in its `AnatomyOf`:
+/// Builds an `Anatomy`. A model describes itself in its `AnatomyOf`:
 ///
 ///     anatomy.embedding(model.tokens).encoder(model.encoder_blocks).decoder(model.decoder_blocks);
 class AnatomyBuilder {
@@ -73,15 +75,16 @@ class AnatomyBuilder {
   AnatomyBuilder(torch::nn::Module& model, Stack stack, std::vector<detail::Describer> describers);
 
   /// Opens the next residual sub-layer of the stack that is being described. Its kind follows from
-  /// what it is told: self-attention from `query`, `key` or `value`, feed-forward from `input`.
+  /// its matrices: self-attention from `query`, `key` or `value`, feed-forward from `input`.
   SublayerBuilder sublayer(const std::string& name);
-  /// The same of a kind that does not follow, such as `SublayerKind::kCrossAttention`.
+  /// The same with a kind that does not follow from them, such as `SublayerKind::kCrossAttention`.
   SublayerBuilder sublayer(const std::string& name, SublayerKind kind);
-  /// Begins a layer, which the sub-layers told from here on are part of. A block is a layer without
-  /// this call; it is for a module that holds several, or one whose parts are blocks themselves.
+  /// Starts a new layer for the sub-layers that are described next. A block is one layer without
+  /// this call. Use it for a module that holds several layers, or one whose parts are blocks
+  /// themselves.
   AnatomyBuilder& layer();
 
-  /// An embedding of the given stack's tokens; told once where both stacks share it.
+  /// An embedding of the given stack's tokens; describe it once if both stacks share it.
   template <typename T>
   AnatomyBuilder& embedding(const T& module, Stack stack) {
     return add(module, Role::kEmbedding, stack);
@@ -101,12 +104,12 @@ class AnatomyBuilder {
   AnatomyBuilder& decoder(Blocks& blocks) {
     return stack(blocks, Stack::kDecoder);
   }
-  /// The projection to the vocabulary, where it is not the embedding itself.
+  /// The projection to the vocabulary, if it is not tied to the embedding.
   template <typename T>
   AnatomyBuilder& head(const T& module) {
     return add(module, Role::kHead, here_.stack);
   }
-  /// A gain, norm or bias of no sub-layer that neither its type nor its name tells.
+  /// A gain, norm or bias outside all sub-layers that is not recognised by its type or name.
   AnatomyBuilder& gain(const torch::Tensor& tensor) {
     return add(tensor, Role::kGain, here_.stack);
   }
@@ -118,30 +121,31 @@ class AnatomyBuilder {
   AnatomyBuilder& bias(const T& module) {
     return add(module, Role::kBias, here_.stack);
   }
-  /// What no init shall touch.
+  /// A parameter or module that is not to be initialised.
   template <typename T>
   AnatomyBuilder& unscaled(const T& module) {
     return add(module, Role::kUnscaled, here_.stack);
   }
-  /// A part that has an `AnatomyOf` of its own; without one, as `walk`.
+  /// A part that has its own `AnatomyOf`; without one, the same as `walk`.
   template <typename Block>
   AnatomyBuilder& describe(Block& block);
-  /// A module of any type: described if its type is, else its children in order of registration.
+  /// A module of any type: described by the `AnatomyOf` of its type if there is one, otherwise by
+  /// its children in order of registration.
   AnatomyBuilder& walk(torch::nn::Module& module);
 
-  /// The finished anatomy. Throws, naming them, if parameters are left without a role.
+  /// Returns the anatomy. Throws if any parameters have no role, and names them.
   Anatomy finish();
 
  private:
   friend class SublayerBuilder;
 
-  /// Which stack, layer and block is being described.
+  /// The stack, layer and block that are being described.
   struct Place {
     Stack stack = Stack::kEncoder;
     bool in_layer = false;
     torch::nn::Module* block = nullptr;
   };
-  /// A layer, and the block that it is, unless `layer()` has begun it.
+  /// A layer, and its block, unless `layer()` started it.
   struct Layer {
     Stack stack;
     int64_t number;
@@ -160,8 +164,8 @@ class AnatomyBuilder {
     tell(module, {{role}}, stack, -1);
     return *this;
   }
-  /// Tells the roles of a module or tensor; gives the entries of its weight, and of a bias that has
-  /// the same role.
+  /// Adds the roles of a module or tensor; returns the entries of its weight, and of a bias that
+  /// has the same role.
   template <typename T>
   std::vector<size_t> tell(const T& module,
                            const detail::Parts& parts,
@@ -185,9 +189,9 @@ class AnatomyBuilder {
   std::vector<size_t> parameter_of_;       // entry in parameters -> registered parameter
   Place here_;
   std::vector<Layer> layers_;
-  std::unordered_map<const torch::nn::Module*, bool> described_;  // did it tell sub-layers?
+  std::unordered_map<const torch::nn::Module*, bool> described_;  // whether it has sub-layers
   std::unordered_map<const torch::nn::Module*, Stack> stacks_;    // of modules described or walked
-  Anatomy anatomy_;  // sorted by `finish`; until then in the order in which it was told
+  Anatomy anatomy_;  // sorted by `finish`; until then in order of description
 };
 
 }  // namespace evenkeel

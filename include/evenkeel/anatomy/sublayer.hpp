@@ -15,14 +15,14 @@
 
 namespace evenkeel {
 
-/// Where a norm of a residual sub-layer stands:
+/// The place of a norm in a residual sub-layer:
 ///
 ///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 enum class NormSlot {
-  kInput,   ///< Of what the branch reads: Pre-LN.
-  kInside,  ///< Of what the branch's last matrix reads: Sub-LN.
-  kBranch,  ///< Of what the branch gives: Peri-LN.
-  kSum,     ///< Of shortcut and branch together: Post-LN.
+  kInput,   ///< On the input of the branch: Pre-LN.
+  kInside,  ///< On the input of the branch's last matrix: Sub-LN.
+  kBranch,  ///< On the output of the branch: Peri-LN.
+  kSum,     ///< On the sum of shortcut and branch: Post-LN.
 };
 
 constexpr const char* to_string(NormSlot slot) {
@@ -57,7 +57,7 @@ constexpr const char* to_string(GainSlot slot) {
 /// A norm of a residual sub-layer.
 struct SublayerNorm {
   std::optional<NormSlot> slot;               ///< Empty where it is not known.
-  std::shared_ptr<torch::nn::Module> module;  ///< Null for a norm that was given as a tensor.
+  std::shared_ptr<torch::nn::Module> module;  ///< Null if the norm was given as a tensor.
   std::vector<size_t> parameters;  ///< Its weight and bias, if any, in `Anatomy::parameters`.
 };
 
@@ -67,23 +67,23 @@ struct SublayerGain {
   torch::Tensor tensor;
 };
 
-/// One residual sub-layer of a model. Its norms and gains are those that its block names; matrices
-/// are given by their index in `Anatomy::parameters`.
+/// One residual sub-layer of a model. Its norms and gains are those that its block describes;
+/// matrices are given by their index in `Anatomy::parameters`.
 struct Sublayer {
-  std::string name;  ///< What its block calls it, e.g. `attention`.
+  std::string name;  ///< The name that its block gives it, e.g. `attention`.
   Stack stack = Stack::kEncoder;
-  int64_t index = 0;  ///< Which sub-layer of its stack, from 0.
-  int64_t layer = 0;  ///< Which layer of its stack it is part of, from 0.
+  int64_t index = 0;  ///< Index of the sub-layer in its stack, from 0.
+  int64_t layer = 0;  ///< Index of its layer in the stack, from 0.
   SublayerKind kind = SublayerKind::kOther;
 
   std::vector<SublayerNorm> norms;
   std::vector<SublayerGain> gains;
-  /// What reads the residual stream, behind the input norm if there is one: query, key and value;
-  /// a feed-forward's input and gate; a router.
+  /// Matrices that read the residual stream, after the input norm if there is one: query, key and
+  /// value; a feed-forward's input and gate; a router.
   std::vector<size_t> reads;
-  /// What reads the encoder's output: key and value of a cross-attention.
+  /// Matrices that read the encoder's output: key and value of cross-attention.
   std::vector<size_t> reads_encoder;
-  /// What writes to the residual stream: attention output, feed-forward output.
+  /// Matrices that write to the residual stream: attention output, feed-forward output.
   std::vector<size_t> writes;
 };
 

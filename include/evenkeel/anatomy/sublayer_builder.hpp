@@ -19,7 +19,7 @@ class AnatomyBuilder;
 
 namespace detail {
 
-/// So many rows of a tensor, and their role; 0 rows stand for all.
+/// A number of rows of a tensor, and their role; 0 means all rows.
 struct Part {
   Role role;
   int64_t rows = 0;
@@ -28,15 +28,16 @@ using Parts = std::vector<Part>;
 
 }  // namespace detail
 
-/// Tells what the parameters of one residual sub-layer are for. Every call takes a module with a
-/// `weight` and perhaps a `bias`, such as torch::nn::Linear, or a tensor.
+/// Describes the roles of the parameters of one residual sub-layer. Every function takes a tensor,
+/// or a module with a `weight` and optionally a `bias`, such as torch::nn::Linear.
 class SublayerBuilder {
  public:
   template <typename T>
   SublayerBuilder& query(const T& projection) {
     return attention(projection, {{Role::kQuery}});
   }
-  /// Reads the encoder's output in a cross-attention, else the residual stream; so does `value`.
+  /// Reads the encoder's output in cross-attention, otherwise the residual stream. The same holds
+  /// for `value`.
   template <typename T>
   SublayerBuilder& key(const T& projection) {
     return attention(projection, {{Role::kKey}});
@@ -48,7 +49,7 @@ class SublayerBuilder {
   /// Query, key and value in one matrix of shape (3 * embed_dim, embed_dim), in that order.
   template <typename T>
   SublayerBuilder& query_key_value(const T& projection);
-  /// The same where they have other numbers of rows, such as grouped key and value heads.
+  /// The same with different numbers of rows, as with grouped key and value heads.
   template <typename T>
   SublayerBuilder& query_key_value(const T& projection,
                                    int64_t query_rows,
@@ -57,17 +58,18 @@ class SublayerBuilder {
   /// Key and value in one matrix of shape (2 * embed_dim, embed_dim), in that order.
   template <typename T>
   SublayerBuilder& key_value(const T& projection);
-  /// The same where they have other numbers of rows.
+  /// The same with different numbers of rows.
   template <typename T>
   SublayerBuilder& key_value(const T& projection, int64_t key_rows, int64_t value_rows);
 
-  /// A feed-forward's first matrix. The experts of a mixture are one sub-layer: `input` and
-  /// `output` are called for each.
+  /// A feed-forward's first matrix. A mixture of experts is one sub-layer: call `input` and
+  /// `output` for each expert.
   template <typename T>
   SublayerBuilder& input(const T& projection) {
     return feed_forward(projection, {{Role::kFeedForwardIn}});
   }
-  /// The matrix beside `input` whose activation its output is multiplied by, as in SwiGLU.
+  /// The gate matrix of a gated feed-forward such as SwiGLU: its activation multiplies the output
+  /// of `input`.
   template <typename T>
   SublayerBuilder& gate(const T& projection) {
     return feed_forward(projection, {{Role::kFeedForwardIn}});
@@ -75,27 +77,29 @@ class SublayerBuilder {
   /// Gate and input, in either order, in one matrix of shape (2 * dim_feedforward, embed_dim).
   template <typename T>
   SublayerBuilder& gate_input(const T& projection);
-  /// What chooses among experts: it reads the residual stream, and no init touches it.
+  /// The router of a mixture of experts. It reads the residual stream and is not initialised.
   template <typename T>
   SublayerBuilder& router(const T& projection);
 
-  /// What writes to the residual stream: the attention's output projection, or the feed-forward's
-  /// last matrix where `input` was told before.
+  /// The matrix that writes to the residual stream: the attention's output projection, or the
+  /// feed-forward's last matrix if `input` was called before.
   template <typename T>
   SublayerBuilder& output(const T& projection);
 
-  /// The bias of the matrix told last, where that was a tensor; of a packed projection, row by row;
-  /// of separate projections, those told last whose rows add up to its own.
+  /// The bias of the last matrix, if that was given as a tensor. A packed projection takes its bias
+  /// row by row. One bias for several separate projections belongs to the last ones whose rows add
+  /// up to its size.
   SublayerBuilder& bias(const torch::Tensor& tensor);
-  /// A norm, and where it stands if that is known.
+  /// A norm, and its place if that is known.
   template <typename T>
   SublayerBuilder& norm(const T& module, std::optional<NormSlot> slot = std::nullopt);
   /// The same for a norm of any type.
   SublayerBuilder& norm(const std::shared_ptr<torch::nn::Module>& module,
                         std::optional<NormSlot> slot = std::nullopt);
-  /// A gain, a parameter or a buffer of the model, and what it multiplies if that is known.
+  /// A gain, which is a parameter or a buffer of the model, and what it multiplies if that is
+  /// known.
   SublayerBuilder& gain(const torch::Tensor& tensor, std::optional<GainSlot> slot = std::nullopt);
-  /// What no init shall touch.
+  /// A parameter or module that is not to be initialised.
   template <typename T>
   SublayerBuilder& unscaled(const T& module);
 
@@ -126,11 +130,11 @@ class SublayerBuilder {
   void check_rows(const torch::Tensor& matrix, const detail::Parts& parts) const;
 
   AnatomyBuilder& anatomy_;
-  size_t at_;  // in the anatomy's sub-layers
+  size_t at_;  // index in the anatomy's sub-layers
   bool kind_told_;
   bool attention_ = false;
   bool feed_forward_ = false;
-  std::vector<size_t> without_bias_;  // matrices, in the order in which they were told
+  std::vector<size_t> without_bias_;  // matrices, in order of description
 };
 
 }  // namespace evenkeel

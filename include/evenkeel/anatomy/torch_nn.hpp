@@ -10,13 +10,13 @@
 
 #include <vector>
 
-/// How torch::nn's own attention and Transformer tell the roles of their parameters.
+/// The roles of the parameters of torch::nn's attention and Transformer.
 namespace evenkeel {
 
 namespace detail {
 
-/// torch::nn's attention: one packed matrix, or three where key and value have other sizes.
-/// `bias_k` and `bias_v` are a key and a value of their own, drawn by torch::nn, and no biases.
+/// torch::nn's attention: one packed matrix, or three if key and value have other sizes. `bias_k`
+/// and `bias_v` are an additional key and value, which torch::nn initialises, not biases.
 inline SublayerBuilder describe_attention(torch::nn::MultiheadAttentionImpl& attention,
                                           SublayerBuilder sublayer) {
   if (attention._qkv_same_embed_dim) {
@@ -77,8 +77,8 @@ struct AnatomyOf<torch::nn::Transformer> {
 
 namespace detail {
 
-/// The roles and sub-layers of `model`, described by the first of: its own `AnatomyOf`; its
-/// modules' in order of registration, of type `Blocks...` or one of torch::nn's.
+/// The roles and sub-layers of `model`, described by its own `AnatomyOf` if there is one; otherwise
+/// by those of its modules in order of registration, of the types `Blocks...` or torch::nn's.
 template <typename Model, typename... Blocks>
 Anatomy anatomy_of(Model& model, Stack stack) {
   std::vector<Describer> describers{describe_if<Blocks>...};
@@ -94,10 +94,10 @@ Anatomy anatomy_of(Model& model, Stack stack) {
 
 }  // namespace detail
 
-/// The anatomy of a model: `anatomy_of(model)` for one that tells its own, or is built of
-/// torch::nn's layers; `anatomy_of<MyBlock>(model)` for one that holds blocks of one's own in
-/// a ModuleList. `stack` says what a model with a single stack is.
-/// Throws, naming them, if parameters have no role; changes nothing.
+/// Returns the anatomy of a model: `anatomy_of(model)` for a model that has an `AnatomyOf` or is
+/// built of torch::nn's layers; `anatomy_of<MyBlock>(model)` for one that holds user-defined blocks
+/// in a ModuleList. `stack` is the kind of a single stack. Does not change the model. Throws if any
+/// parameters have no role, and names them.
 template <typename... Blocks, typename Model>
 Anatomy anatomy_of(Model& model, Stack stack = Stack::kEncoder) {
   return detail::anatomy_of<Model, Blocks...>(model, stack);

@@ -28,8 +28,8 @@ constexpr const char* to_string(OutputChangeScale scale) {
   return "?";
 }
 
-/// Parses "O(n)", "O(logn)" or "O(1)", or admin-torch's "default", O(logn). Throws
-/// std::invalid_argument for any other name.
+/// Parses "O(n)", "O(logn)" or "O(1)", or admin-torch's "default", O(logn).
+/// Throws std::invalid_argument for any other name.
 inline OutputChangeScale parse_output_change_scale(std::string_view name) {
   for (const auto scale :
        {OutputChangeScale::kON, OutputChangeScale::kOLogN, OutputChangeScale::kO1}) {

@@ -17,9 +17,9 @@ namespace evenkeel {
 ///     O(1)      sqrt(n)
 ///
 /// The output change is about C * sum_i 1 / (omega_i^2 + 1) when x and every f have unit variance,
-/// so these values make it n/2, n ln(n+1)/(n+1) and n/(n+1). Source: microsoft/admin-torch 0.1.0,
-/// `calculate_init`; paper: https://arxiv.org/abs/2004.08249. Throws std::invalid_argument for
-/// num_res_layers < 1.
+/// so these values make it n/2, n ln(n+1)/(n+1) and n/(n+1).
+/// Source: microsoft/admin-torch 0.1.0, `calculate_init`; paper: https://arxiv.org/abs/2004.08249.
+/// Throws std::invalid_argument for num_res_layers < 1.
 inline double omega_init(int64_t num_res_layers,
                          OutputChangeScale scale = OutputChangeScale::kOLogN) {
   detail::require(num_res_layers >= 1,

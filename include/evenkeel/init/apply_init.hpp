@@ -21,14 +21,14 @@ namespace evenkeel {
 
 namespace detail {
 
-/// Whether a distribution's width depends on the matrix's fans.
+/// Whether the scale of a distribution depends on the matrix's fans.
 constexpr bool reads_fans(Distribution distribution) {
   return distribution == Distribution::kXavierUniform ||
          distribution == Distribution::kXavierNormal || distribution == Distribution::kFanInNormal;
 }
 
-/// Writes `values`, a matrix or a part of one (fan_out, fan_in), or any tensor where the draw reads
-/// no fans.
+/// Initialises `values`: a matrix or a part of one, of shape (fan_out, fan_in), or any tensor if
+/// the draw does not depend on fans.
 inline void draw(torch::Tensor values, const Draw& draw) {
   const auto fans = [&] { return static_cast<double>(values.size(0) + values.size(1)); };
   switch (draw.distribution) {
@@ -58,8 +58,8 @@ inline void draw(torch::Tensor values, const Draw& draw) {
   }
 }
 
-/// The same for an embedding: rows that are 0, such as a padding token's, stay 0 beside others that
-/// are not.
+/// The same for an embedding: rows that are 0, such as the padding token's, stay 0, unless all rows
+/// are 0.
 inline void draw_embedding(torch::Tensor values, const Draw& how) {
   const auto kept = values.ne(0).any(/*dim=*/1, /*keepdim=*/true);
   const bool all_zero = !kept.any().item<bool>();
@@ -69,16 +69,16 @@ inline void draw_embedding(torch::Tensor values, const Draw& how) {
 
 }  // namespace detail
 
-/// Which draw a parameter begins with.
+/// Returns the draw of a parameter at a position.
 using DrawOfParameter = std::function<Draw(const ParameterRole&, const Position&)>;
-/// Which draw a parameter of that role and position begins with; a `Scheme`'s `draw` is one.
+/// Returns the draw of a parameter of a role at a position, as `Scheme::draw` does.
 using DrawOf = std::function<Draw(Role, const Position&)>;
 
-/// Writes the weights of a model, each matrix drawn once, as `draw_of` has it, and returns which
-/// draw every parameter had. A matrix that stays as it is keeps its bias; frozen parameters are
-/// written like others; rows of an embedding that are 0, such as a padding token's, stay 0. Nothing
-/// is changed if a parameter is not of floating point, or is no matrix although its draw reads
-/// fans.
+/// Initialises the parameters of a model with the draws that `draw_of` returns, each once, and
+/// reports the draw of every parameter. A matrix with `kKeep` keeps its bias too. Frozen parameters
+/// are initialised like others. Rows of an embedding that are 0, such as the padding token's, stay
+/// 0. Throws, and changes nothing, if a parameter does not have a floating-point type, or is not a
+/// matrix although its draw depends on fans.
 inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw_of) {
   const torch::NoGradGuard no_grad;
   std::vector<InitReportRow> report;
@@ -117,7 +117,7 @@ inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw
   return InitReport(std::move(report));
 }
 
-/// The same for a draw that depends on role and position alone, such as a scheme's:
+/// The same for a draw that depends only on role and position, such as a scheme's:
 ///
 ///     apply_init(anatomy_of<MyBlock>(model), find_scheme("tfixup").draw);
 inline InitReport apply_init(const Anatomy& anatomy, const DrawOf& draw_of) {

@@ -18,15 +18,15 @@
 
 namespace evenkeel {
 
-/// What an init did to one parameter, or to the rows of it that have one role.
+/// How one parameter, or the rows of it that share one role, was initialised.
 struct InitReportRow {
-  std::string name;  ///< Registered name; a part of a packed matrix as `name[1024:1536]`.
+  std::string name;  ///< Registered name; `name[1024:1536]` for a part of a packed matrix.
   Role role;
   std::vector<int64_t> shape;
-  Draw draw;  ///< What it was drawn from.
+  Draw draw;  ///< Its distribution and gain.
 };
 
-/// What an init did, parameter by parameter in the order of registration.
+/// How every parameter was initialised, in order of registration.
 class InitReport {
  public:
   InitReport() = default;
@@ -35,8 +35,7 @@ class InitReport {
   const std::vector<InitReportRow>& rows() const& { return rows_; }
   std::vector<InitReportRow> rows() && { return std::move(rows_); }  // for (row : init(m).rows())
 
-  /// The table: name, role, shape, distribution, gain; parameters that stayed as they were are
-  /// left out.
+  /// A table of name, role, shape, distribution and gain, without parameters that were not changed.
   std::string to_string() const {
     constexpr auto kLine = "{:{}}  {:16}  {:>14}  {:14}  {:>7}\n";
     size_t width = 9;

@@ -12,17 +12,17 @@
 
 namespace evenkeel {
 
-/// Options for `TFixupInit`, e.g. `TFixupOptions().encoder_layers(18).decoder_layers(18)`. A model
-/// with a single stack gives one of the two depths: `TFixupOptions().decoder_layers(12)`.
+/// Options for `TFixupInit`, e.g. `TFixupOptions().encoder_layers(18).decoder_layers(18)`. For a
+/// model with a single stack, set one of the two: `TFixupOptions().decoder_layers(12)`.
 struct TFixupOptions {
   /// Layers of the encoder. Default: 0, none
   TORCH_ARG(int64_t, encoder_layers) = 0;
   /// Layers of the decoder. Default: 0, none
   TORCH_ARG(int64_t, decoder_layers) = 0;
-  /// Draw every layer's weights afresh, as the paper does; torch::nn::Transformer's layers are
-  /// clones, which start identical. If false, the present weights are scaled: a packed
-  /// in_proj_weight must then have come from Xavier's rule over its whole (torch::nn's way),
-  /// separate value projections from the same rule over each. Default: true
+  /// Re-initialise the weights of every layer, as in the paper; torch::nn::Transformer's layers are
+  /// clones, which start identical. If false, the existing weights are scaled: a packed
+  /// in_proj_weight must then have been initialised as one Xavier-uniform matrix (as torch::nn
+  /// does), separate value projections as one each. Default: true
   TORCH_ARG(bool, redraw) = true;
 };
 
@@ -31,13 +31,14 @@ struct TFixupOptions {
 ///     encoder value, attention output, feed-forward matrices    .67 N^(-1/4)
 ///     decoder value, attention output, feed-forward matrices    (9M)^(-1/4)
 ///     embeddings     (9N)^(-1/4) of the encoder, or shared; (9M)^(-1/4) of the decoder
-///     query, key, biases, head                                  1
+///     query, key                                                1/sqrt(2)
+///     head                                                      1
 ///
-/// as the gain of Xavier's rule, in which query, key and head differ from layer6ai-labs/T-Fixup by
-/// nothing: see `plain_draw`. There the value's factor holds sqrt(2) more, as its values are drawn
-/// with gain 1/sqrt(2).
-/// `Model` tells its roles by an `AnatomyOf<Model>`, or is built of torch::nn's layers, or holds
-/// blocks of the types `Blocks...`.
+/// These are gains of Xavier-uniform matrices, and of N(0, 1/d) for embeddings and head; biases are
+/// 0. The distributions are those of layer6ai-labs/T-Fixup, whose factor of the value matrix has an
+/// additional sqrt(2), because it scales values that were initialised with gain 1/sqrt(2). `Model`
+/// has an `AnatomyOf<Model>`, or is built of torch::nn's layers, or holds blocks of the types
+/// `Blocks...`.
 /// Paper: Huang et al., ICML 2020, "Improving Transformer Optimization Through Better
 /// Initialization".
 template <typename Model, typename... Blocks>
@@ -52,8 +53,8 @@ class TFixupInit {
                 options.decoder_layers());
   }
 
-  /// Writes the weights of `model` and returns what was scaled, and by which factor. Throws, and
-  /// changes nothing, if a parameter has no role or the model has other depths than the options.
+  /// Initialises `model` and reports how. Throws, and changes nothing, if a parameter has no role
+  /// or the depths of the model differ from the options.
   InitReport operator()(Model& model) const {
     const auto stack = options.encoder_layers() > 0 ? Stack::kEncoder : Stack::kDecoder;
     const auto anatomy = anatomy_of<Blocks...>(model, stack);
@@ -76,7 +77,8 @@ class TFixupInit {
   TFixupOptions options;  ///< The options with which this init was constructed.
 
  private:
-  // A packed value has gain 1/sqrt(2) already: Xavier's rule saw a (3d, d) matrix.
+  // A packed value matrix already has gain 1/sqrt(2): it was initialised as a part of a (3d, d)
+  // one.
   static Draw scaled_kept(const ParameterRole& parameter, const Position& position) {
     const auto plain = plain_draw(parameter.role);
     const auto drawn = tfixup_draw(parameter.role, position);

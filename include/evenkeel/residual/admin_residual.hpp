@@ -122,10 +122,11 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
 ///     y = norm(omega * x + dropout(f(x)))
 ///
 /// Shapes: x and y are (*, embed_dim); omega is (1), or (embed_dim) when trained. omega is applied
-/// in the dtype of x: the output for a bfloat16 input is bfloat16. Registered names: `omega`,
-/// `branch`, `norm`; `omega` has the name and shape of microsoft/admin-torch's, so its checkpoints
-/// load. Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`,
-/// as in admin-torch; the paper's profiling pass is not needed.
+/// in the dtype of x: the output for a bfloat16 input is bfloat16.
+/// Registered names: `omega`, `branch`, `norm`; `omega` has the name and shape of
+/// microsoft/admin-torch's, so its checkpoints load.
+/// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`, as in
+/// admin-torch; the paper's profiling pass is not needed.
 template <typename Branch = NoBranch, typename Norm = NoNorm>
 class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm> {
   using Base = detail::AdminResidualBase<AdminResidualImpl<Branch, Norm>, Norm>;

@@ -12,9 +12,9 @@
 
 namespace evenkeel {
 
-/// One residual sub-layer of a forward pass, as it was computed. Shapes: input, branch and output
-/// are (*, embed_dim). The tensors are those of the model, with their autograd graph: detach them
-/// before keeping them.
+/// One residual sub-layer of a forward pass, as it was computed.
+/// Shapes: input, branch and output are (*, embed_dim). The tensors are those of the model, with
+/// their autograd graph: detach them before keeping them.
 struct SublayerEvent {
   const torch::nn::Module& residual;  ///< The module that added shortcut and branch.
   const Position& position;           ///< Position of the sub-layer in the model.

@@ -5,8 +5,8 @@
 
 namespace evenkeel {
 
-/// Pre-LN, y = x + f(norm(x)), with one more norm at the end of the stack. Paper: Xiong et al.
-/// 2020, https://arxiv.org/abs/2002.04745.
+/// Pre-LN, y = x + f(norm(x)), with one more norm at the end of the stack.
+/// Paper: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
 struct PreNorm {
   static constexpr const char* kName = "pre";
   static constexpr const char* kTitle = "Pre-LN";

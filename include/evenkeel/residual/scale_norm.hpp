@@ -33,8 +33,8 @@ struct ScaleNormOptions {
 ///     y = g * x / max(|x|, eps)
 ///
 /// Shapes: x and y are (*, embed_dim); g is (1) and is initialised to sqrt(embed_dim), the length
-/// of LayerNorm's output. Lengths are computed in float32 for half types. Paper: Nguyen and Salazar
-/// 2019, https://arxiv.org/abs/1910.05895.
+/// of LayerNorm's output. Lengths are computed in float32 for half types.
+/// Paper: Nguyen and Salazar 2019, https://arxiv.org/abs/1910.05895.
 class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
  public:
   explicit ScaleNormImpl(const ScaleNormOptions& options_) : options(options_) {

@@ -120,7 +120,7 @@ inline AnatomyBuilder& AnatomyBuilder::walk(torch::nn::Module& module) {
   return *this;
 }
 
-/// Throws where modules that are a single sub-layer each, attention or feed-forward, would be taken
+/// Throws if modules that are a single sub-layer each, attention or feed-forward, would be taken
 /// for layers.
 inline void AnatomyBuilder::check_layers() const {
   for (const auto stack : {Stack::kEncoder, Stack::kDecoder}) {

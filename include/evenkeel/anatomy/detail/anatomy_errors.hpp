@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-/// Errors of an anatomy that does not tell enough.
+/// Errors for an incomplete anatomy.
 namespace evenkeel::detail {
 
 using Modules = std::unordered_set<const torch::nn::Module*>;
@@ -28,7 +28,7 @@ inline bool is_torchs(const torch::nn::Module& module) {
   return module.name().rfind("torch::nn::", 0) == 0;
 }
 
-/// The type that a user writes for a module: `MyBlock` for a `MyBlockImpl`.
+/// The holder type of a module, as users write it: `MyBlock` for a `MyBlockImpl`.
 inline std::string holder_type(const torch::nn::Module& module) {
   auto type = module.name();
   const std::string end = "Impl";
@@ -43,8 +43,8 @@ inline std::string path_of(const RegisteredModule& module) {
   return module.path.empty() ? "the model" : module.path;
 }
 
-/// Throws if `module` has registered a parameter `name` of which its member is no longer the
-/// tensor, as after `head->weight = tokens->weight`.
+/// Throws if `module` has registered a parameter `name` but its member is another tensor, as after
+/// `head->weight = tokens->weight`.
 inline void check_member(const Registered& registered,
                          const torch::nn::Module& module,
                          const std::string& name,
@@ -78,8 +78,9 @@ inline void check_members(const Registered& registered) {
   }
 }
 
-/// The module that has to tell of a parameter: the innermost of the user's own whose `AnatomyOf`
-/// was run; else the innermost of the user's own; else the one that has registered it.
+/// The module whose `AnatomyOf` should describe a parameter: the innermost user-defined module
+/// whose `AnatomyOf` was run; otherwise the innermost user-defined module; otherwise the one that
+/// has registered the parameter.
 inline const RegisteredModule& who_tells(const Registered& registered,
                                          size_t holder,
                                          const Modules& described) {
@@ -113,7 +114,7 @@ inline std::map<std::string, std::string> by_type(
   return texts;
 }
 
-/// What to write for parameters that `type` holds, for which no `AnatomyOf` was run.
+/// The code to write for parameters of a `type` whose `AnatomyOf` was not run.
 inline std::string advice_for(const std::string& type, const std::string& model) {
   if (type.rfind("torch::nn::", 0) == 0) {
     return "specialise evenkeel::AnatomyOf for a module of your own that holds it";
@@ -127,8 +128,8 @@ inline std::string advice_for(const std::string& type, const std::string& model)
       model);
 }
 
-/// Throws if there are parameters `without` a role: names them, the modules that hold them and
-/// those whose `AnatomyOf` was run, and says what to write.
+/// Throws if there are parameters `without` a role. The error names them, the modules that hold
+/// them and those whose `AnatomyOf` was run, and says what to write.
 inline void check_all_told(const Registered& registered,
                            const std::vector<size_t>& without,
                            const Modules& described) {

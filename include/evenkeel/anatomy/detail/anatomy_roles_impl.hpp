@@ -92,7 +92,7 @@ inline std::string AnatomyBuilder::name_of(const torch::Tensor& tensor) const {
   return at ? registered_.parameters()[*at].name : "that is no parameter";
 }
 
-/// A parameter that has a role already: fine for an embedding that is the head too.
+/// Handles a parameter that already has a role: allowed for an embedding that is also the head.
 inline void AnatomyBuilder::tell_again(const std::vector<size_t>& told,
                                        Role role,
                                        Stack stack,
@@ -150,7 +150,7 @@ inline void AnatomyBuilder::tell_bias(const torch::Tensor& tensor,
   }
 }
 
-/// Embeddings, norms and gains that nobody has told, in the stack of the block around them.
+/// Adds embeddings, norms and gains that were not described, in the stack of the enclosing block.
 inline void AnatomyBuilder::tell_by_type(torch::nn::Module& module, Stack stack) {
   const auto found = stacks_.find(&module);
   if (found != stacks_.end()) stack = found->second;
@@ -162,7 +162,7 @@ inline void AnatomyBuilder::tell_by_type(torch::nn::Module& module, Stack stack)
   for (const auto& child : module.children()) tell_by_type(*child, stack);
 }
 
-/// Sorts the entries by registration, and what points to them.
+/// Sorts the entries in order of registration, and updates all indices of them.
 inline void AnatomyBuilder::sort() {
   auto& parameters = anatomy_.parameters;
   std::vector<size_t> order(parameters.size());

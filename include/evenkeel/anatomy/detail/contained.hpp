@@ -8,7 +8,7 @@
 
 namespace evenkeel::detail {
 
-/// The module type of a holder, or a module's own type.
+/// The module type of a holder, or the type itself for a module.
 template <typename T, bool = torch::detail::is_module_holder<T>::value>
 struct Contained {
   using type = T;

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>
 
-/// What is known of a module by its type.
+/// Modules whose parameters' roles follow from the type.
 namespace evenkeel::detail {
 
 template <typename Module, typename = void>
@@ -42,7 +42,7 @@ inline bool is_norm(const torch::nn::Module& module) {
          ends_with(type, "DyTImpl");
 }
 
-/// The role of a module's own parameter, where its type or name tells.
+/// The role of a module's own parameter, if it follows from the type or the name.
 inline std::optional<Role> role_by_type(const torch::nn::Module& module, std::string_view name) {
   if (dynamic_cast<const torch::nn::EmbeddingImpl*>(&module) != nullptr) return Role::kEmbedding;
   if (is_norm(module)) return Role::kNorm;

@@ -20,10 +20,10 @@ namespace evenkeel::detail {
 struct RegisteredModule {
   std::string path;  ///< Empty for the model itself.
   torch::nn::Module* module;
-  size_t parent;  ///< Index of the module that holds it; the model's own is 0.
+  size_t parent;  ///< Index of the module that holds it; 0 for the model itself.
 };
 
-/// A parameter of a model; weights that are tied are one.
+/// A parameter of a model; tied weights are one.
 struct RegisteredParameter {
   std::string name;
   torch::Tensor tensor;
@@ -31,8 +31,8 @@ struct RegisteredParameter {
   std::vector<std::string> tied_names;
 };
 
-/// The bytes of a tensor, from the first to behind the last. A tensor without memory of its own,
-/// such as an empty or a sparse one, is told apart by its identity.
+/// The memory range of a tensor, from its first byte to one past its last. A tensor without its own
+/// memory, such as an empty or a sparse one, is identified by its address.
 inline std::pair<uintptr_t, uintptr_t> memory_of(const torch::Tensor& tensor) {
   const void* data = tensor.has_storage() && tensor.numel() > 0 ? tensor.const_data_ptr() : nullptr;
   if (data == nullptr) {
@@ -45,7 +45,7 @@ inline std::pair<uintptr_t, uintptr_t> memory_of(const torch::Tensor& tensor) {
   return {begin, begin + (static_cast<uintptr_t>(last) + 1) * tensor.element_size()};
 }
 
-/// Returns whether `a` and `b` are the same numbers in memory: one tensor, or two that are alike in
+/// Returns whether `a` and `b` are the same weights in memory: one tensor, or two that agree in
 /// everything, as after `a.set_data(b)`.
 inline bool same_weights(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.is_same(b)) return true;
@@ -53,8 +53,8 @@ inline bool same_weights(const torch::Tensor& a, const torch::Tensor& b) {
          a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
-/// The modules and parameters that a model has registered, in order of registration.
-/// Throws where parameters share memory without being the same weights.
+/// The modules and parameters that a model has registered, in order of registration. Throws if
+/// parameters share memory without being the same weights.
 class Registered {
  public:
   explicit Registered(torch::nn::Module& model) {
@@ -108,7 +108,7 @@ class Registered {
   }
 
   void refuse_overlaps() const {
-    const RegisteredParameter* before = nullptr;  // of those so far, the one that ends last
+    const RegisteredParameter* before = nullptr;  // the one that ends last so far
     for (const auto& [begin, at] : by_memory_) {
       const auto& parameter = parameters_[at];
       TORCH_CHECK(before == nullptr || begin >= memory_of(before->tensor).second,

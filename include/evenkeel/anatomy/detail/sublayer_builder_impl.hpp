@@ -32,8 +32,8 @@ inline Sublayer& SublayerBuilder::sublayer() const {
   return anatomy_.anatomy_.sublayers[at_];
 }
 
-/// The kind of a sub-layer that nobody has told; one that is attention and feed-forward in parallel
-/// is neither.
+/// Infers the kind of a sub-layer if it was not given; attention and feed-forward in parallel are
+/// `kOther`.
 inline void SublayerBuilder::settle_kind() {
   if (kind_told_) return;
   sublayer().kind = attention_ == feed_forward_ ? SublayerKind::kOther
@@ -56,7 +56,8 @@ SublayerBuilder& SublayerBuilder::add(const T& projection, const detail::Parts& 
   return *this;
 }
 
-/// Rows of each of `parts` equal parts, all of them together of the shape that `call` expects.
+/// The number of rows of each of `parts` equal parts of a matrix.
+/// Throws unless it has the shape that `call` expects.
 inline int64_t SublayerBuilder::equal_rows(const torch::Tensor& matrix,
                                            int64_t parts,
                                            const char* shape,
