@@ -17,11 +17,11 @@
 
 namespace evenkeel::nn {
 
-/// What a branch may read beside the residual stream.
+/// The inputs of a branch in addition to the residual stream.
 struct BranchInputs {
-  AttentionMask mask;         ///< Of self-attention.
+  AttentionMask mask;         ///< Mask of self-attention.
   torch::Tensor memory;       ///< The encoder's output (B, S, embed_dim), for cross-attention.
-  AttentionMask memory_mask;  ///< Of cross-attention.
+  AttentionMask memory_mask;  ///< Mask of cross-attention.
 };
 
 namespace detail {
@@ -37,13 +37,13 @@ struct TellsRoles<
 
 }  // namespace detail
 
-/// The branch of a sub-layer: an `Attention`, such as `MultiHeadAttention`, or any module holder
-/// whose `forward` takes a tensor (*, embed_dim) and gives one. Copies share the module. A block of
-/// one's own tells the roles of its parameters by a specialisation of `AnatomyOf` with `static void
-/// tell(MyBlockImpl&, evenkeel::SublayerBuilder&)`.
+/// The type-erased branch of a sub-layer: an `Attention`, such as `MultiHeadAttention`, or any
+/// module holder whose `forward` maps a tensor (*, embed_dim) to one of the same shape. Copies
+/// share the module. To describe the roles of a user-defined branch, specialise `AnatomyOf` for it
+/// with `static void tell(MyBlockImpl&, evenkeel::SublayerBuilder&)`.
 class AnyBranch {
  public:
-  /// `kind` says whether an attention looks at the stream itself or at the encoder's output.
+  /// `kind` selects self-attention or cross-attention for an `Attention`.
   template <typename Holder>
   AnyBranch(const Holder& branch, SublayerKind kind)
       : module_(branch.ptr()),
@@ -59,20 +59,20 @@ class AnyBranch {
     return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(module_));
   }
 
-  /// f(h). A cache, where given, is an attention's.
+  /// f(h). Only an attention uses `cache`, if it is given.
   torch::Tensor forward(const torch::Tensor& h,
                         const BranchInputs& inputs,
                         KeyValueCache* cache = nullptr) const {
     return calls_->forward(*module_, h, inputs, cache);
   }
 
-  /// Tells the roles of the branch's parameters.
+  /// Describes the roles of the branch's parameters.
   void describe(SublayerBuilder& sublayer) const { calls_->describe(*module_, sublayer); }
 
   /// Re-initialises the module, if it has `reset_parameters()`.
   void reset_parameters() const { calls_->reset_parameters(*module_); }
 
-  /// A branch of the same type on a module of its own.
+  /// A branch of the same type with a cloned module.
   AnyBranch clone() const {
     auto copy = *this;
     copy.module_ = module_->clone();

@@ -25,7 +25,7 @@
 
 namespace evenkeel::nn {
 
-/// The interface of every attention module, by which a layer calls it.
+/// The interface of attention modules that layers call.
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -47,8 +47,7 @@ struct QueryKeyValue {
   torch::Tensor value;
 };
 
-/// Multi-head attention in three steps, `project`, `attend` and `output`. Override one of them for
-/// an attention of your own; masks, caches and clone() go on working:
+/// Multi-head attention in three steps, each of which a derived class can override:
 ///
 ///     using evenkeel::nn::AttentionMask;
 ///     struct SoftCappedImpl : evenkeel::nn::AttentionImplBase<SoftCappedImpl> {
@@ -60,43 +59,44 @@ struct QueryKeyValue {
 ///       }
 ///     };
 ///
-/// A module with further parameters overrides `reset()`: it calls the base class's and registers
-/// them; one with other projections registers those alone.
+/// The derived class inherits everything else: caches, masks, the interface `Attention`, and
+/// clone() as `Derived`. A derived class with additional parameters registers them in its
+/// `reset()`, which also calls the base class's; one with other projections registers those alone.
 template <typename Derived>
 class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention {
  public:
-  /// Registers nothing: `Derived` calls `reset()`.
+  /// Does not register anything: `Derived` calls `reset()`.
   explicit AttentionImplBase(const MultiHeadAttentionOptions& options_) : options(options_) {
     detail::check(options);
   }
 
   void reset() override;
 
-  /// Re-initialises every projection as fairseq does: Xavier uniform, of gain 1/sqrt(2) for query,
-  /// key and value, biases 0. Packed and separate projections have the same distribution.
+  /// Re-initialises every projection as fairseq does: Xavier uniform, with gain 1/sqrt(2) for
+  /// query, key and value, biases 0. Packed and separate projections have the same distribution.
   virtual void reset_parameters();
 
-  /// Attention of x (B, T, embed_dim) to itself; y is (B, T, embed_dim).
-  /// With a cache, x holds the tokens that follow those in it; they are added to it. When an error
-  /// is thrown the cache is as before.
+  /// Self-attention of x (B, T, embed_dim); y is (B, T, embed_dim). With a cache, x holds the
+  /// tokens that follow the cached ones, and is added to the cache. If an error is thrown, the
+  /// cache is unchanged.
   torch::Tensor forward(const torch::Tensor& x,
                         const AttentionMask& mask = {},
                         KeyValueCache* cache = nullptr) override;
 
-  /// Attention of x (B, T, embed_dim) to `memory` (B, S, embed_dim); y is (B, T, embed_dim). A
-  /// cache, where given, keeps the keys and values of the first call's memory, and every later call
-  /// reads those; its memory may be undefined.
+  /// Attention of x (B, T, embed_dim) to `memory` (B, S, embed_dim); y is (B, T, embed_dim). The
+  /// first call with a cache stores the keys and values of `memory` in it, and later calls use
+  /// those; their `memory` may be undefined.
   torch::Tensor cross_attention(const torch::Tensor& x,
                                 const torch::Tensor& memory,
                                 const AttentionMask& mask = {},
                                 KeyValueCache* cache = nullptr) override;
 
-  /// First step: the query of x, key and value of `memory`, which is x in self-attention. Where
-  /// `memory` is undefined, key and value lie in a cache and come back undefined.
+  /// First step: the query of x, key and value of `memory`, which is x in self-attention. If
+  /// `memory` is undefined, key and value are in a cache, and are returned undefined.
   virtual QueryKeyValue project(const torch::Tensor& x, const torch::Tensor& memory);
 
-  /// Second step: softmax(q k^T / sqrt(head_dim) + mask) v, (B, num_heads, T, head_dim).
-  /// An `Observer` that asks for attention weights gets them from here.
+  /// Second step: softmax(q k^T / sqrt(head_dim) + mask) v, (B, num_heads, T, head_dim). It also
+  /// passes the attention weights to observers that receive them.
   virtual torch::Tensor attend(const torch::Tensor& q,
                                const torch::Tensor& k,
                                const torch::Tensor& v,
@@ -107,8 +107,8 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
     return detail::scaled_dot_product(q, k, v, mask, this->is_training() ? options.dropout() : 0.0);
   }
 
-  /// Third step: the heads of y (B, num_heads, T, head_dim) side by side, normalised if there is an
-  /// inside norm, and projected by `out_proj`.
+  /// Third step: concatenates the heads of y (B, num_heads, T, head_dim), applies the inside norm
+  /// if there is one, and projects by `out_proj`.
   virtual torch::Tensor output(const torch::Tensor& y) {
     const auto joined = y.transpose(1, 2).reshape({y.size(0), y.size(2), options.embed_dim()});
     return out_proj(options.inside_norm().apply(inside_norm, joined));
@@ -120,17 +120,17 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   MultiHeadAttentionOptions options;    ///< The options with which this module was constructed.
   torch::Tensor in_proj_weight;         ///< Query, key, value: (embed_dim + 2 * kv_dim, embed_dim).
   torch::Tensor in_proj_bias;           ///< (embed_dim + 2 * kv_dim)
-  torch::nn::Linear q_proj{nullptr};    ///< Instead of the packed ones: embed_dim to embed_dim.
+  torch::nn::Linear q_proj{nullptr};    ///< If not packed: embed_dim to embed_dim.
   torch::nn::Linear k_proj{nullptr};    ///< embed_dim to kv_dim
   torch::nn::Linear v_proj{nullptr};    ///< embed_dim to kv_dim
-  AnyNorm inside_norm;                  ///< Of what out_proj reads; empty where there is none.
+  AnyNorm inside_norm;                  ///< On the input of out_proj; empty if there is none.
   torch::nn::Linear out_proj{nullptr};  ///< The output projection.
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
                            {2, torch::nn::AnyValue(static_cast<KeyValueCache*>(nullptr))})
 
-  /// (B, T, heads * head_dim) as heads: (B, heads, T, head_dim), a view.
+  /// Views x (B, T, heads * head_dim) as heads (B, heads, T, head_dim).
   torch::Tensor split_heads(const torch::Tensor& x) const {
     const auto size = options.head_dim();
     return x.view({x.size(0), x.size(1), x.size(2) / size, size}).transpose(1, 2);
@@ -151,8 +151,8 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
 ///
 ///     softmax(Q K^T / sqrt(embed_dim / num_heads)) V, projected by out_proj
 ///
-/// with Q, K, V from the packed `in_proj_weight` or from three matrices. With the default options
-/// registered names and shapes are those of torch::nn::MultiheadAttention. Batch comes first.
+/// with Q, K, V from the packed `in_proj_weight` or from three matrices. With the default options,
+/// registered names and shapes are those of torch::nn::MultiheadAttention. Inputs are batch first.
 /// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 class MultiHeadAttentionImpl : public AttentionImplBase<MultiHeadAttentionImpl> {
  public:
@@ -167,8 +167,8 @@ TORCH_MODULE(MultiHeadAttention);
 
 namespace detail {
 
-/// Tells the roles of an attention's parameters; for any `AttentionImplBase` that adds none of its
-/// own.
+/// Describes the roles of an attention's parameters, for any `AttentionImplBase` without additional
+/// parameters.
 template <typename Derived>
 void tell_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer);
 

@@ -11,28 +11,29 @@
 
 namespace evenkeel::nn {
 
-/// Which keys a query may not see. Masks combine with `&`: a key is seen if all of them show it.
+/// Defines which keys a query may attend to. Masks combine with `&`: a query attends to a key if
+/// all of them allow it.
 ///
 ///     const auto mask = AttentionMask::causal() & AttentionMask::padding(tokens.eq(pad_id));
 ///
-/// A mask is a description: it becomes a tensor where T queries meet S keys, and plain causal
-/// attention needs none. The queries are the last T of the S keys, so query t is key S - T + t and
-/// a cached prefix of any length is seen. A query that sees no key at all, such as padding on the
-/// left, gets 0 from attention.
-/// Immutable: threads may share one.
+/// A mask is a description, from which a tensor is made for T queries and S keys if one is needed;
+/// plain causal attention needs none. The queries are the last T of the S keys: query t is at the
+/// position of key S - T + t, so that a cached prefix of any length is attended to. For a query
+/// without any key to attend to, such as padding on the left, attention returns 0. A mask is
+/// immutable, so threads may share one.
 class AttentionMask {
  public:
-  /// Every query sees every key.
+  /// Every query attends to every key.
   AttentionMask() = default;
 
-  /// A query sees itself and what comes before it: query t sees keys 0 to S - T + t.
+  /// A query attends to itself and to earlier positions: query t to keys 0 to S - T + t.
   static AttentionMask causal() {
     AttentionMask mask;
     mask.causal_ = true;
     return mask;
   }
 
-  /// Causal, and a query sees its last `size` keys only, itself among them.
+  /// Causal, and a query attends only to the last `size` keys, including its own position.
   static AttentionMask window(int64_t size) {
     TORCH_CHECK(size > 0, "AttentionMask: expected a window of 1 or more keys, but got ", size);
     auto mask = causal();
@@ -40,8 +41,8 @@ class AttentionMask {
     return mask;
   }
 
-  /// No query sees a key whose entry in `key_padding_mask`, bool of shape (B, S), is true. Padded
-  /// tokens may stand on either side; with a cache, S counts the cached keys too.
+  /// No query attends to a key whose entry in `key_padding_mask`, bool of shape (B, S), is true.
+  /// Padding may be on either side; with a cache, S includes the cached keys.
   static AttentionMask padding(const torch::Tensor& key_padding_mask) {
     TORCH_CHECK(key_padding_mask.dim() == 2 && key_padding_mask.scalar_type() == torch::kBool,
                 "AttentionMask: expected key_padding_mask to be bool of shape [batch, keys], but "
@@ -55,8 +56,8 @@ class AttentionMask {
   }
 
   /// `attn_mask` of shape (T, S), (B, 1, T, S) or (B, num_heads, T, S), where B may be 1. Bool:
-  /// query t does not see key s where it is true. Floating point: it is added to QK^T /
-  /// sqrt(head_dim), in the dtype of the query, and may be trained; -inf leaves a key out.
+  /// query t does not attend to key s where it is true. Floating point: it is added to QK^T /
+  /// sqrt(head_dim), in the dtype of the query, and may be trained; -inf excludes a key.
   static AttentionMask from_tensor(const torch::Tensor& attn_mask) {
     const bool is_bool = attn_mask.scalar_type() == torch::kBool;
     TORCH_CHECK((attn_mask.dim() == 2 || attn_mask.dim() == 4) &&
@@ -72,7 +73,7 @@ class AttentionMask {
     return mask;
   }
 
-  /// A key is seen if both masks show it; what they add to the scores is summed.
+  /// A query attends to a key if both masks allow it; additive masks are summed.
   friend AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
     auto mask = a;
     mask.causal_ = a.causal_ || b.causal_;
@@ -89,11 +90,11 @@ class AttentionMask {
     return mask;
   }
 
-  /// Returns whether no key is left out and nothing is added, whatever the lengths.
+  /// Returns whether the mask has no effect: it excludes no key and adds nothing, for any lengths.
   bool empty() const { return !causal_ && !hidden_.defined() && !bias_.defined(); }
 
-  /// Returns whether this is scaled_dot_product_attention's own `is_causal`, which needs no tensor:
-  /// causal, as many queries as keys, nothing else.
+  /// Returns whether the mask is equivalent to scaled_dot_product_attention's `is_causal`, which
+  /// needs no tensor: only causal, with as many queries as keys.
   bool is_square_causal(int64_t queries, int64_t keys) const {
     return causal_ && queries == keys && queries > 1 && !windowed(keys) && !hidden_.defined() &&
            !bias_.defined();
@@ -109,7 +110,7 @@ class AttentionMask {
   }
 
   /// The same mask with its tensor made for these lengths, once for all layers of a stack.
-  /// `options` are dtype and device of the queries; layers convert what has another dtype.
+  /// `options` are dtype and device of the queries; layers convert a mask of another dtype.
   AttentionMask prepare(int64_t queries, int64_t keys, const torch::TensorOptions& options) const {
     if (is_square_causal(queries, keys)) return *this;
     AttentionMask mask;
@@ -117,9 +118,10 @@ class AttentionMask {
     return mask;
   }
 
-  /// What is added to scores of shape (B, num_heads, T, S): 0 for a key that is seen, -inf for one
-  /// that is not, beside what `from_tensor` adds. Of four dimensions, each that of the scores or 1;
-  /// undefined where there is nothing to add. Throws if a tensor of the mask has other sizes.
+  /// The tensor to add to scores of shape (B, num_heads, T, S): -inf for excluded keys, otherwise
+  /// 0, plus the tensor of `from_tensor`. It has four dimensions, each of the size of the scores or
+  /// 1, and is undefined if there is nothing to add. Throws if a tensor of the mask has other
+  /// sizes.
   torch::Tensor additive(torch::IntArrayRef scores, const torch::TensorOptions& options) const {
     for (const auto* tensor : {&hidden_, &bias_}) {
       if (!tensor->defined()) continue;
@@ -153,8 +155,9 @@ class AttentionMask {
 
   bool windowed(int64_t keys) const { return window_ > 0 && window_ < keys; }
 
-  // -inf rather than bool: the cuDNN kernels of LibTorch 2.11 give a row that a bool mask hides
-  // wholly other numbers than 0, and NaN gradients; and every layer would convert it again.
+  // -inf rather than bool: for a row that a bool mask excludes completely, the cuDNN kernels of
+  // LibTorch 2.11 return values other than 0, and NaN gradients. Also, every layer would convert it
+  // again.
   torch::Tensor make(int64_t queries, int64_t keys, const torch::TensorOptions& options) const {
     TORCH_CHECK(!causal_ || queries <= keys,
                 "AttentionMask: expected at most as many queries as keys for a causal mask, but "
@@ -178,7 +181,7 @@ class AttentionMask {
     for (int64_t i = 0; i < 4; ++i) {
       sizes[i] = bias.defined() ? std::max(hidden.size(i), bias.size(i)) : hidden.size(i);
     }
-    // CUDA's kernels want rows whose stride is a multiple of 8, and would copy any others.
+    // CUDA kernels need rows whose stride is a multiple of 8, and would copy any others.
     sizes[3] = (keys + 7) / 8 * 8;
     auto mask = at::zeros(sizes, options.requires_grad(false)).narrow(3, 0, keys);
     if (bias.defined()) mask = mask.add_(bias);
@@ -187,11 +190,11 @@ class AttentionMask {
 
   bool causal_ = false;
   int64_t window_ = 0;    // 0: none
-  torch::Tensor hidden_;  // bool, true = left out; (B or 1, H or 1, T or 1, S)
-  torch::Tensor bias_;    // added to the scores; the same
+  torch::Tensor hidden_;  // bool, true = excluded; (B or 1, H or 1, T or 1, S)
+  torch::Tensor bias_;    // added to the scores; the same shape
 };
 
-/// softmax(scores) over the keys that `mask` shows; a row that sees none is 0.
+/// softmax(scores) over the keys that `mask` allows; a row without any is 0.
 /// Shapes: scores and result are (B, num_heads, T, S).
 inline torch::Tensor masked_softmax(const torch::Tensor& scores, const AttentionMask& mask) {
   const auto additive = mask.additive(scores.sizes(), scores.options());

@@ -18,27 +18,27 @@ struct MultiHeadAttentionOptions {
 
   /// Size of the last dimension of input and output.
   TORCH_ARG(int64_t, embed_dim);
-  /// Query heads, each of embed_dim / num_heads.
+  /// Query heads, each of size embed_dim / num_heads.
   TORCH_ARG(int64_t, num_heads);
   /// Key and value heads, each shared by num_heads / num_kv_heads query heads: 1 is multi-query,
-  /// more is grouped-query attention. Default: 0, as many as num_heads
+  /// more is grouped-query attention. Default: 0, which means num_heads
   /// Paper: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
   TORCH_ARG(int64_t, num_kv_heads) = 0;
-  /// Query, key and value in one matrix, `in_proj_weight`, the names and shapes of
-  /// torch::nn::MultiheadAttention; else `q_proj`, `k_proj` and `v_proj`. Default: true
+  /// Query, key and value in one matrix, `in_proj_weight`, with the names and shapes of
+  /// torch::nn::MultiheadAttention; otherwise `q_proj`, `k_proj` and `v_proj`. Default: true
   TORCH_ARG(bool, packed) = true;
-  /// Biases of all projections. Default: true
+  /// Whether all projections have a bias. Default: true
   TORCH_ARG(bool, bias) = true;
-  /// A norm of what the output projection reads, as in Sub-LN. Default: none
+  /// A norm on the input of the output projection, as in Sub-LN. Default: none
   TORCH_ARG(InsideNorm, inside_norm);
-  /// Probability with which an attention weight is dropped while training. Default: 0
+  /// Probability with which an attention weight is dropped during training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 
  public:
   int64_t head_dim() const { return embed_dim() / num_heads(); }
-  /// Key and value heads, also where the option was left out.
+  /// Number of key and value heads, with the default resolved.
   int64_t kv_heads() const { return num_kv_heads() == 0 ? num_heads() : num_kv_heads(); }
-  /// Rows of the key's matrix, and of the value's.
+  /// Rows of the key matrix, and of the value matrix.
   int64_t kv_dim() const { return kv_heads() * head_dim(); }
 };
 

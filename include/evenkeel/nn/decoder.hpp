@@ -18,15 +18,15 @@
 
 namespace evenkeel::nn {
 
-/// What a decoder stack remembers between the tokens it generates.
+/// The keys and values that a decoder stack keeps while it generates tokens.
 struct DecoderCache {
   std::vector<LayerCache> layers;  ///< Keys and values, by layer and sub-layer.
-  int64_t length = 0;              ///< Tokens seen.
-  torch::Tensor padding;  ///< Which of them are padding, bool (B, length); undefined if none.
+  int64_t length = 0;              ///< Number of cached tokens.
+  torch::Tensor padding;  ///< Whether they are padding, bool (B, length); undefined if none is.
 
-  /// Keeps the batch rows `index`, in that order. `same_memory` says that the rows which take each
-  /// other's place read the same memory, as the beams of one sentence do; the keys and values of
-  /// the memory then stay as they are.
+  /// Keeps the batch rows `index`, in that order. Set `same_memory` if a row is only replaced by
+  /// rows with the same memory, as for beams of one sentence; the keys and values of the memory are
+  /// then not reordered.
   void select(const torch::Tensor& index, bool same_memory = false) {
     for (auto& layer : layers) {
       for (auto& entry : layer) {
@@ -37,21 +37,20 @@ struct DecoderCache {
   }
 };
 
-/// A stack of layers of causal self-attention, attention to the encoder's output (unless the
-/// options leave it out) and feed-forward, each in the scheme's residual. Without cross-attention
-/// it is the stack of a decoder-only model. Shapes: x and y are (B, T, embed_dim), memory (B, S,
+/// A stack of layers of causal self-attention, cross-attention to the encoder's output (unless the
+/// options turn it off) and feed-forward, each in the scheme's residual. Without cross-attention it
+/// is the stack of a decoder-only model. Shapes: x and y are (B, T, embed_dim), memory (B, S,
 /// embed_dim).
 class DecoderImpl : public detail::StackModule<DecoderImpl> {
  public:
   DecoderImpl(const Scheme& scheme, const StackOptions& options_)
       : StackModule("Decoder", scheme, options_, Stack::kDecoder) {}
-  /// Of layers made by the caller, such as those with a block of their own; they are re-initialised
-  /// as the scheme has it.
+  /// Constructs a stack from custom layers, which are re-initialised by the scheme.
   DecoderImpl(const Scheme& scheme, const StackOptions& options_, std::vector<Layer> layers_)
       : StackModule("Decoder", scheme, options_, Stack::kDecoder, std::move(layers_)) {}
 
-  /// Causal unless `mask` says otherwise. With a cache, x holds the tokens that follow those in it;
-  /// they are added to it, unless something throws.
+  /// Causal by default. With a cache, x holds the tokens that follow the cached ones, and is added
+  /// to the cache. If an error is thrown, the cache is unchanged.
   torch::Tensor forward(const torch::Tensor& x,
                         const torch::Tensor& memory = {},
                         const AttentionMask& memory_mask = {},
@@ -75,7 +74,7 @@ class DecoderImpl : public detail::StackModule<DecoderImpl> {
     }
     if (cache == nullptr) return run(x, inputs);
 
-    auto next = cache->layers;  // handles: the cache stays as it is until all has gone well
+    auto next = cache->layers;  // handles: the cache is changed only if nothing throws
     next.resize(layers.size());
     for (size_t i = 0; i < layers.size(); ++i) layers[i]->resize(next[i]);
     auto y = run(x, inputs, &next);

@@ -14,15 +14,14 @@
 
 namespace evenkeel::nn {
 
-/// A stack of layers of self-attention and feed-forward, each in the scheme's residual. An
-/// encoder-only model is this behind an embedding; a decoder-only one, `LanguageModel`.
+/// A stack of layers of self-attention and feed-forward, each in the scheme's residual. For an
+/// encoder-only model, add an embedding; for a decoder-only model, see `LanguageModel`.
 /// Shapes: x and y are (B, T, embed_dim).
 class EncoderImpl : public detail::StackModule<EncoderImpl> {
  public:
   EncoderImpl(const Scheme& scheme, const StackOptions& options_)
       : StackModule("Encoder", scheme, options_, Stack::kEncoder) {}
-  /// Of layers made by the caller, such as those with a block of their own; they are re-initialised
-  /// as the scheme has it.
+  /// Constructs a stack from custom layers, which are re-initialised by the scheme.
   EncoderImpl(const Scheme& scheme, const StackOptions& options_, std::vector<Layer> layers_)
       : StackModule("Encoder", scheme, options_, Stack::kEncoder, std::move(layers_)) {}
 

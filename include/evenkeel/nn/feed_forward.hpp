@@ -30,16 +30,16 @@ struct FeedForwardOptions {
 
   /// Size of the last dimension of input and output.
   TORCH_ARG(int64_t, embed_dim);
-  /// Size of the inner layer. SwiGLU has three matrices of it: 2/3 of the size has as many
-  /// parameters as two.
+  /// Size of the inner layer. SwiGLU has three matrices of this size instead of two, so 2/3 of the
+  /// size gives the same number of parameters.
   TORCH_ARG(int64_t, dim_feedforward);
-  /// Between the matrices. Default: ReLU
+  /// Activation between the matrices. Default: ReLU
   TORCH_ARG(Activation, activation) = Activation::kReLU;
-  /// Biases of all matrices. Default: true
+  /// Whether all matrices have a bias. Default: true
   TORCH_ARG(bool, bias) = true;
-  /// A norm of what the last matrix reads, as in Sub-LN. Default: none
+  /// A norm on the input of the last matrix, as in Sub-LN. Default: none
   TORCH_ARG(InsideNorm, inside_norm);
-  /// Probability with which an inner activation is dropped while training. Default: 0
+  /// Probability with which an inner activation is dropped during training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 };
 
@@ -108,8 +108,8 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
 
   FeedForwardOptions options;       ///< The options with which this module was constructed.
   torch::nn::Linear fc1{nullptr};   ///< embed_dim to dim_feedforward
-  torch::nn::Linear gate{nullptr};  ///< SwiGLU's, embed_dim to dim_feedforward; empty elsewhere
-  AnyNorm inside_norm;              ///< Of what fc2 reads; empty where there is none.
+  torch::nn::Linear gate{nullptr};  ///< SwiGLU only: embed_dim to dim_feedforward
+  AnyNorm inside_norm;              ///< On the input of fc2; empty if there is none.
   torch::nn::Linear fc2{nullptr};   ///< dim_feedforward to embed_dim
 
  private:

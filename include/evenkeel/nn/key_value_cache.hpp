@@ -7,12 +7,12 @@
 
 namespace evenkeel::nn {
 
-/// Keys and values of the tokens seen so far, each (B, num_kv_heads, S, embed_dim / num_heads).
+/// Cached keys and values, each (B, num_kv_heads, S, embed_dim / num_heads).
 struct KeyValueCache {
   torch::Tensor key;
   torch::Tensor value;
 
-  /// Tokens seen, S.
+  /// The number of cached tokens, S.
   int64_t length() const { return key.defined() ? key.size(2) : 0; }
 
   /// Keeps the batch rows `index`, in that order.

@@ -27,19 +27,19 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
   using Derived = LanguageModelOptions;
   LanguageModelOptions() { dropout(0.1); }
 
-  /// Layers. Default: 6
+  /// Number of layers. Default: 6
   EVENKEEL_ARG(int64_t, num_layers) = 6;
-  /// Tokens of the vocabulary; has to be given. Default: 0
+  /// Size of the vocabulary; required. Default: 0
   EVENKEEL_ARG(int64_t, vocab_size) = 0;
-  /// The token that rows are padded with; no token attends to it. Default: -1, there is none
+  /// The padding token, which no token attends to. Default: -1, none
   EVENKEEL_ARG(int64_t, pad_id) = -1;
-  /// Where padding stands. Default: on the right
+  /// The side of the padding. Default: right
   EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
-  /// One matrix for input and output; else one each. Default: true
+  /// Use one matrix for input and output embeddings instead of one each. Default: true
   EVENKEEL_ARG(bool, tie_embeddings) = true;
 
  public:
-  /// Throws unless values are in range.
+  /// Throws unless all values are in range.
   void check() const {
     check_layer("LanguageModel");
     TORCH_CHECK(vocab_size_ > 0, "LanguageModel: expected vocab_size > 0, but got ", vocab_size_);
@@ -56,10 +56,10 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
 
 /// A decoder-only Transformer whose residuals follow a scheme: embeddings times sqrt(embed_dim)
 /// plus sinusoidal positions, causal layers of self-attention and feed-forward, and logits from the
-/// embedding matrix when tied.
+/// embedding matrix if tied.
 /// Shapes: tokens (B, T) are int64 ids, logits (B, T, vocab_size).
-/// Paper: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training"; the
-/// scheme's own beside it.
+/// Paper: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", and
+/// the paper of the scheme.
 class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
  public:
   LanguageModelImpl(const Scheme& scheme, const LanguageModelOptions& options_)
@@ -91,16 +91,17 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
     register_all();
   }
 
-  /// Re-initialises everything as the scheme has it.
+  /// Re-initialises everything by the scheme.
   void reset_parameters() {
     decoder->reset_parameters();
     reset_embeddings();
   }
 
-  /// The logits of every next token.
+  /// The logits of the next token at every position.
   torch::Tensor forward(const torch::Tensor& tokens) { return project(decode(tokens)); }
 
-  /// The hidden states (B, T, embed_dim) of tokens (B, T). With a cache, they follow those in it.
+  /// The hidden states (B, T, embed_dim) of tokens (B, T), which follow the cached ones if there is
+  /// a cache.
   torch::Tensor decode(const torch::Tensor& tokens, DecoderCache* cache = nullptr) {
     const auto read = detail::tokens_of("LanguageModel",
                                         tokens,
@@ -120,13 +121,13 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
     return torch::linear(hidden, head.is_empty() ? embedding->weight : head->weight);
   }
 
-  const Scheme& scheme() const { return scheme_; }  ///< The scheme of its residuals.
+  const Scheme& scheme() const { return scheme_; }  ///< The scheme of the residuals.
 
   LanguageModelOptions options;             ///< The options with which this was constructed.
   torch::nn::Embedding embedding{nullptr};  ///< (vocab_size, embed_dim)
-  torch::nn::Linear head{nullptr};          ///< To the vocabulary; empty when tied.
+  torch::nn::Linear head{nullptr};          ///< Projection to the vocabulary; empty if tied.
   Decoder<> decoder;                        ///< The layers.
-  SinusoidalPositions positions{nullptr};   ///< Kept out of checkpoints.
+  SinusoidalPositions positions{nullptr};   ///< Not saved in checkpoints.
 
  private:
   void register_all() {

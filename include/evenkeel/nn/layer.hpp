@@ -17,17 +17,17 @@
 
 namespace evenkeel::nn {
 
-/// What one sub-layer remembers between the tokens it generates: an attention's keys and values;
-/// nothing for other sub-layers.
+/// The cache of one sub-layer during generation: keys and values of an attention, empty for other
+/// sub-layers.
 struct SublayerCache : KeyValueCache {
-  bool of_memory = false;  ///< Of the encoder's output, as cross-attention has them.
+  bool of_memory = false;  ///< Whether they belong to the encoder's output (cross-attention).
 };
 
-/// What the sub-layers of one layer remember.
+/// The caches of the sub-layers of one layer.
 using LayerCache = std::vector<SublayerCache>;
 
-/// A layer: sub-layers one after the other. An encoder's, a decoder's, a sandwich, or one with a
-/// block of the user's own are different lists.
+/// A layer: a sequence of sub-layers. Encoder layers, decoder layers, sandwich layers and layers
+/// with user-defined branches differ only in this list.
 /// Shapes: x and y are (B, T, embed_dim).
 class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
  public:
@@ -58,8 +58,8 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
     return forward_stream(x, inputs).sum();
   }
 
-  /// The stream behind this layer, for one of many layers in a row. With a cache, which holds an
-  /// entry for each sub-layer, the stream holds the tokens that follow those in it.
+  /// The residual stream after this layer, for one of several layers in a row. With a cache, which
+  /// has an entry for each sub-layer, the stream holds the tokens that follow the cached ones.
   ResidualStream forward_stream(ResidualStream stream,
                                 const BranchInputs& inputs = {},
                                 LayerCache* cache = nullptr) {
@@ -70,7 +70,7 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
     return stream;
   }
 
-  /// Makes room in a cache for each sub-layer.
+  /// Resizes a cache to one entry for each sub-layer.
   void resize(LayerCache& cache) const {
     cache.resize(sublayers.size());
     for (size_t i = 0; i < sublayers.size(); ++i) {
@@ -78,7 +78,7 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
     }
   }
 
-  /// The sub-layer of that name, e.g. `layer->sublayer("self_attn").residual->omega`.
+  /// Returns the sub-layer of the given name, e.g. `layer->sublayer("self_attn").residual->omega`.
   Sublayer& sublayer(std::string_view name) {
     std::string names;
     for (auto& part : sublayers) {

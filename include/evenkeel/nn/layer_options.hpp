@@ -11,8 +11,7 @@
 
 namespace evenkeel::nn {
 
-/// What every layer of a model is made with; the options of stacks and models are these and their
-/// own.
+/// Options of layers, which the options of stacks and models share.
 template <typename Derived>
 class LayerOptions {
  public:
@@ -20,20 +19,20 @@ class LayerOptions {
   EVENKEEL_ARG(int64_t, embed_dim) = 512;
   /// Attention heads. Default: 8
   EVENKEEL_ARG(int64_t, num_heads) = 8;
-  /// Heads of keys and values, each shared by num_heads / num_kv_heads queries. Default: 0,
-  /// num_heads
+  /// Key and value heads, each shared by num_heads / num_kv_heads query heads. Default: 0, which
+  /// means num_heads
   EVENKEEL_ARG(int64_t, num_kv_heads) = 0;
   /// Inner size of the feed-forward sub-layers. Default: 2048
   EVENKEEL_ARG(int64_t, dim_feedforward) = 2048;
   /// The feed-forward's activation. Default: ReLU
   EVENKEEL_ARG(Activation, activation) = Activation::kReLU;
-  /// Whether projections and feed-forward add a bias. Default: true
+  /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
-  /// Which norm stands wherever the scheme has one. Default: LayerNorm
+  /// The norm that is used wherever the scheme has one. Default: LayerNorm
   EVENKEEL_ARG(NormType, norm);
-  /// The norms' eps. Default: 0, the norm's own default
+  /// eps of the norms. Default: 0, which means the norm's default
   EVENKEEL_ARG(double, norm_eps) = 0.0;
-  /// Dropout on the output of every branch; of a model, on embeddings too. Default: 0
+  /// Dropout on the output of every branch; in a model, on embeddings too. Default: 0
   EVENKEEL_ARG(double, dropout) = 0.0;
   /// Dropout on the attention weights. Default: 0
   EVENKEEL_ARG(double, attention_dropout) = 0.0;
@@ -41,13 +40,13 @@ class LayerOptions {
   EVENKEEL_ARG(double, activation_dropout) = 0.0;
 
  public:
-  /// Throws unless values are in range, in the name of `module`. What attention, feed-forward and
-  /// residuals check, they check themselves.
+  /// Throws unless all values are in range; the error names `module`. Attention, feed-forward and
+  /// residuals check their own options.
   void check_layer(const char* module) const {
     TORCH_CHECK(embed_dim_ > 0, module, ": expected embed_dim > 0, but got ", embed_dim_);
   }
 
-  /// Takes these options from those of another kind.
+  /// Copies these options from those of another class.
   template <typename Other>
   Derived& layer_options(const LayerOptions<Other>& other) {
     embed_dim_ = other.embed_dim();

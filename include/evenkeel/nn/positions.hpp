@@ -16,8 +16,8 @@
 
 namespace evenkeel::nn {
 
-/// The sinusoidal positions of `length` tokens, the first of which is number `first`; float32 of
-/// shape (length, embed_dim):
+/// Sinusoidal positions of `length` tokens, starting at position `first`; float32 of shape (length,
+/// embed_dim):
 ///
 ///     p[t, 2i] = sin(t / 10000^(2i / embed_dim)),  p[t, 2i + 1] = cos(t / 10000^(2i / embed_dim))
 ///
@@ -41,14 +41,14 @@ struct SinusoidalPositionsOptions {
 
   /// Width of the residual stream, an even number.
   TORCH_ARG(int64_t, embed_dim);
-  /// Positions that are kept in a table; later ones are computed, on the CPU, whenever they are
-  /// asked for. Default: 1024
+  /// Number of positions in the table; later ones are computed on the CPU on every use. Default:
+  /// 1024
   TORCH_ARG(int64_t, max_length) = 1024;
 };
 
-/// A table of `sinusoidal_positions` for a model to hold. It follows the model's `to()`, but is a
-/// function of the options: no checkpoint holds it, and none needs to have it.
-/// Looking something up changes nothing, so threads may share one.
+/// A module with a table of `sinusoidal_positions`. It follows the model's `to()`, but is not saved
+/// in checkpoints, because it is a function of the options. `forward` changes nothing, so threads
+/// may share a module.
 class SinusoidalPositionsImpl : public torch::nn::Cloneable<SinusoidalPositionsImpl> {
  public:
   explicit SinusoidalPositionsImpl(const SinusoidalPositionsOptions& options_) : options(options_) {
@@ -61,7 +61,7 @@ class SinusoidalPositionsImpl : public torch::nn::Cloneable<SinusoidalPositionsI
     make_table(torch::kCPU, torch::kFloat32);
   }
 
-  /// Registers nothing; a clone has the table of the original, which nobody changes.
+  /// Registers nothing; a clone shares the table with the original, because it is never modified.
   void reset() override {}
 
   /// The positions of tokens `first` to `end` - 1, (end - first, embed_dim), with the dtype and
@@ -97,7 +97,7 @@ class SinusoidalPositionsImpl : public torch::nn::Cloneable<SinusoidalPositionsI
     return copy;
   }
 
-  /// Checkpoints have no entry for it, not even an empty one.
+  /// False, so that checkpoints have no entry for it, not even an empty one.
   bool is_serializable() const override { return false; }
 
   /// Pretty prints the module: `evenkeel::nn::SinusoidalPositions(embed_dim=512, max_length=1024)`.
@@ -109,7 +109,8 @@ class SinusoidalPositionsImpl : public torch::nn::Cloneable<SinusoidalPositionsI
   SinusoidalPositionsOptions options;  ///< The options with which this module was constructed.
 
  private:
-  // Computed anew rather than converted: float32 has its own bits also behind half precision.
+  // Recomputed instead of converted, so that a module that was in half precision is exact again in
+  // float32.
   void make_table(torch::Device device, torch::Dtype dtype) {
     if (table_.defined() && table_.device() == device &&
         (table_.scalar_type() == dtype || !c10::isFloatingType(dtype))) {
@@ -119,7 +120,7 @@ class SinusoidalPositionsImpl : public torch::nn::Cloneable<SinusoidalPositionsI
     table_ = sinusoidal_positions(options.max_length(), options.embed_dim()).to(device, floating);
   }
 
-  torch::Tensor table_;  // (max_length, embed_dim); replaced by to(), never written
+  torch::Tensor table_;  // (max_length, embed_dim); replaced by to(), never modified
 };
 
 /// A `ModuleHolder` for `SinusoidalPositionsImpl`: copies of it share one module.

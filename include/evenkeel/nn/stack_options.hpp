@@ -19,15 +19,15 @@ class StackOptions : public LayerOptions<StackOptions> {
     this->embed_dim(embed_dim).num_heads(num_heads).dim_feedforward(dim_feedforward);
   }
 
-  /// Layers of this stack.
+  /// Number of layers of this stack.
   EVENKEEL_ARG(int64_t, num_layers);
-  /// Layers of the other stack of an encoder-decoder; some schemes' gains depend on both.
-  /// Default: 0, there is none
+  /// Number of layers of the other stack of an encoder-decoder; some schemes depend on both.
+  /// Default: 0, no other stack
   EVENKEEL_ARG(int64_t, other_layers) = 0;
   /// Whether a decoder attends to an encoder's output. Default: true
   EVENKEEL_ARG(bool, cross_attention) = true;
-  /// The sub-layers of each layer, in order. Default: empty, attention (in a decoder to itself,
-  /// then to the encoder's output) and feed-forward
+  /// The sub-layers of each layer, in order. Default: empty, which means self-attention,
+  /// cross-attention in a decoder that has it, and feed-forward
   EVENKEEL_ARG(std::vector<SublayerKind>, sublayers);
 };
 

@@ -11,8 +11,8 @@
 
 namespace evenkeel::nn {
 
-/// One residual sub-layer: a branch, and the residual that joins it to the stream. A layer is a
-/// list of these.
+/// One residual sub-layer: a branch, and the residual that adds it to the stream. A layer is a list
+/// of sub-layers.
 struct Sublayer {
   /// With a branch of any type that `AnyBranch` takes.
   template <typename Holder>

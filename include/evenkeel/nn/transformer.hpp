@@ -20,22 +20,22 @@
 
 namespace evenkeel::nn {
 
-/// What the decoder reads of the source.
+/// The output of the encoder, which the decoder attends to.
 struct EncoderOutput {
   torch::Tensor hidden;  ///< The encoder's output, (B, S, embed_dim).
-  AttentionMask mask;    ///< Hides padding.
+  AttentionMask mask;    ///< Excludes padding.
 
-  /// The batch rows `index`.
+  /// Selects the batch rows `index`.
   EncoderOutput select(const torch::Tensor& index) const {
     return {hidden.index_select(0, index), mask.select(index)};
   }
 };
 
 /// An encoder-decoder Transformer whose residuals follow a scheme: embeddings times sqrt(embed_dim)
-/// plus sinusoidal positions, and logits from the embedding matrix when tied.
+/// plus sinusoidal positions, and logits from the embedding matrix if tied.
 /// Shapes: src (B, S) and tgt (B, T) are int64 token ids padded with pad_id, logits
 /// (B, T, vocab_size).
-/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the scheme's own beside it.
+/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, and the paper of the scheme.
 class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
  public:
   TransformerImpl(const Scheme& scheme, const TransformerOptions& options_)
@@ -68,14 +68,14 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
     register_all();
   }
 
-  /// Re-initialises everything as the scheme has it.
+  /// Re-initialises everything by the scheme.
   void reset_parameters() {
     encoder->reset_parameters();
     decoder->reset_parameters();
     reset_embeddings();
   }
 
-  /// The logits of every next token.
+  /// The logits of the next token at every position.
   torch::Tensor forward(const torch::Tensor& src, const torch::Tensor& tgt) {
     return project(decode(tgt, encode(src)));
   }
@@ -87,8 +87,8 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
     return {encoder->forward(embed(tokens, src_embedding), mask), mask};
   }
 
-  /// The decoder's output (B, T, embed_dim) for tgt (B, T), which begins with the token that begins
-  /// sentences. With a cache, tgt holds the tokens that follow those in it.
+  /// The decoder's output (B, T, embed_dim) for tgt (B, T), which starts with the begin-of-sentence
+  /// token. With a cache, tgt holds the tokens that follow the cached ones.
   torch::Tensor decode(const torch::Tensor& tgt,
                        const EncoderOutput& memory,
                        DecoderCache* cache = nullptr) {
@@ -107,15 +107,15 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
     return torch::linear(hidden, head.is_empty() ? tgt_embedding->weight : head->weight);
   }
 
-  const Scheme& scheme() const { return scheme_; }  ///< The scheme of its residuals.
+  const Scheme& scheme() const { return scheme_; }  ///< The scheme of the residuals.
 
   TransformerOptions options;                   ///< The options with which this was constructed.
   torch::nn::Embedding src_embedding{nullptr};  ///< (vocab_size, embed_dim)
-  torch::nn::Embedding tgt_embedding{nullptr};  ///< The same module when tied.
-  torch::nn::Linear head{nullptr};              ///< To the vocabulary; empty when tied.
+  torch::nn::Embedding tgt_embedding{nullptr};  ///< The same module if tied.
+  torch::nn::Linear head{nullptr};              ///< Projection to the vocabulary; empty if tied.
   Encoder<> encoder;                            ///< N layers.
   Decoder<> decoder;                            ///< M layers.
-  SinusoidalPositions positions{nullptr};       ///< Kept out of checkpoints.
+  SinusoidalPositions positions{nullptr};       ///< Not saved in checkpoints.
 
  private:
   template <typename Holder>

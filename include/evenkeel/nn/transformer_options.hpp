@@ -18,21 +18,21 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
   using Derived = TransformerOptions;
   TransformerOptions() { dropout(0.1); }
 
-  /// Layers of the encoder, N. Default: 6
+  /// Number of encoder layers, N. Default: 6
   EVENKEEL_ARG(int64_t, encoder_layers) = 6;
-  /// Layers of the decoder, M. Default: 6
+  /// Number of decoder layers, M. Default: 6
   EVENKEEL_ARG(int64_t, decoder_layers) = 6;
-  /// Tokens of the joint vocabulary; has to be given. Default: 0
+  /// Size of the joint vocabulary; required. Default: 0
   EVENKEEL_ARG(int64_t, vocab_size) = 0;
-  /// The token that rows are padded with; no token attends to it. Default: 0
+  /// The padding token, which no token attends to. Default: 0
   EVENKEEL_ARG(int64_t, pad_id) = 0;
-  /// Where padding stands. Default: on the right
+  /// The side of the padding. Default: right
   EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
-  /// One matrix for source, target and output; else one each. Default: true
+  /// Use one matrix for source, target and output embeddings instead of one each. Default: true
   EVENKEEL_ARG(bool, tie_embeddings) = true;
 
  public:
-  /// Throws unless values are in range.
+  /// Throws unless all values are in range.
   void check() const {
     check_layer("Transformer");
     TORCH_CHECK(vocab_size_ > 0, "Transformer: expected vocab_size > 0, but got ", vocab_size_);
@@ -46,7 +46,7 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
                 embed_dim());
   }
 
-  /// The options of one of its stacks.
+  /// The options of one of the two stacks.
   StackOptions stack(Stack stack) const {
     const bool encoder = stack == Stack::kEncoder;
     return StackOptions(encoder ? encoder_layers_ : decoder_layers_,

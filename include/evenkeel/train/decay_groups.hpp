@@ -19,31 +19,31 @@ namespace evenkeel::train {
 
 /// Options for `decay_groups`.
 struct DecayGroupsOptions {
-  /// Decay the weights of torch::nn::Embedding and EmbeddingBag. Default: true
+  /// Whether the weights of torch::nn::Embedding and EmbeddingBag decay. Default: true
   TORCH_ARG(bool, embeddings) = true;
 };
 
-/// Two parameter groups of a model: the first decays with the weight decay of `options`, the second
-/// has the same options without weight decay:
+/// Splits the parameters of a model into two groups: the first has `options`, the second the same
+/// options without weight decay:
 ///
 ///     const auto options = FusedAdamOptions(3e-4).weight_decay(0.1);
 ///     FusedAdam adam(decay_groups(*model, options), options);
 ///
-/// Norms, gains and biases do not decay: parameters of less than two dimensions, those of a
-/// torch::nn::LayerNorm, and those named bias, bias_k and so on. Each parameter is in one group
-/// once, and stands there as in `model.parameters()`; tensors that share memory, such as tied
-/// weights, are in one group, the second if any of them belongs there.
-/// `Options` are FusedAdamOptions or those of any LibTorch optimizer with a weight decay.
+/// Norms, gains and biases do not decay: parameters of fewer than two dimensions, those of a
+/// torch::nn::LayerNorm, and those named bias, bias_k and so on. Each parameter is in exactly one
+/// group, in the order of `model.parameters()`. Tensors that share memory, such as tied weights,
+/// are in one group, which is the second if any of them belongs there. `Options` may be
+/// FusedAdamOptions or the options of any LibTorch optimizer with weight decay.
 template <typename Options>
 std::vector<torch::optim::OptimizerParamGroup> decay_groups(const torch::nn::Module& model,
                                                             const Options& options,
                                                             const DecayGroupsOptions& which = {}) {
-  // What tied tensors have in common; on the device meta there is no memory.
+  // Tied tensors have the same memory; tensors on the meta device have none.
   const auto memory = [](const torch::Tensor& tensor) -> const void* {
     return tensor.const_data_ptr() != nullptr ? tensor.const_data_ptr()
                                               : tensor.unsafeGetTensorImpl();
   };
-  std::unordered_set<const void*> plain;  // memory that does not decay
+  std::unordered_set<const void*> plain;  // memory of parameters that do not decay
   model.apply([&](const torch::nn::Module& module) {
     const bool whole = dynamic_cast<const torch::nn::LayerNormImpl*>(&module) != nullptr ||
                        (!which.embeddings() &&

@@ -21,9 +21,10 @@
 
 namespace evenkeel::train {
 
-/// AdamW with all parameters of a group updated by one kernel, where torch::optim::AdamW runs ten
-/// small ones for each; without weight decay it is Adam. It is a torch::optim::Optimizer: parameter
-/// groups, schedulers, torch::save() and torch::load() are LibTorch's.
+/// AdamW that updates all parameters of a group with one kernel, where torch::optim::AdamW runs ten
+/// small kernels for each parameter; without weight decay it is Adam. It is a
+/// torch::optim::Optimizer: parameter groups, schedulers, torch::save() and torch::load() work as
+/// with LibTorch's own.
 ///
 ///     evenkeel::train::FusedAdam adam(model->parameters(), FusedAdamOptions(3e-4).max_norm(1.0));
 ///     adam.zero_grad();
@@ -31,13 +32,14 @@ namespace evenkeel::train {
 ///     adam.step();
 ///
 /// - Parameters are float64, float32, bfloat16 or half, of any strides, on one device or several;
-///   gradients are of any dtype and strides, but not sparse. Half types are updated in float32, as
-///   is their state, and rounded once.
+///   gradients may have any dtype and strides, but not be sparse. Half types are updated in
+///   float32, in which their state is kept, and rounded once.
 /// - A parameter that is listed twice counts once. Tensors that share their memory, as after
-///   head->weight.set_data(tokens->weight), are tied: one parameter whose gradients are added.
-/// - An update whose gradients have a norm that is not finite is left out, and `skipped()` counts
-///   it.
-/// - No update waits for a GPU. A CUDA graph can capture one, with `FusedAdamOptions::lr_tensor`.
+///   head->weight.set_data(tokens->weight), are tied: they are one parameter, and their gradients
+///   are added.
+/// - An update is skipped if the norm of the gradients is not finite; `skipped()` counts these.
+/// - Updates do not synchronise with a GPU. A CUDA graph can capture one, with
+///   `FusedAdamOptions::lr_tensor`.
 ///
 /// Papers: Kingma and Ba 2014, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2017,
 /// https://arxiv.org/abs/1711.05101.
@@ -56,8 +58,8 @@ class FusedAdam : public torch::optim::Optimizer {
   explicit FusedAdam(std::vector<torch::Tensor> parameters, const FusedAdamOptions& defaults = {})
       : FusedAdam({torch::optim::OptimizerParamGroup(std::move(parameters))}, defaults) {}
 
-  /// One update; parameters without a gradient stay as they are. Returns what `closure` returns,
-  /// the loss. With max_norm, gradients are scaled in place where the kernel can: read them before.
+  /// Runs one update; parameters without a gradient are not changed. Returns the loss that
+  /// `closure` returns. With max_norm, gradients may be scaled in place, so read them before.
   torch::Tensor step(LossClosure closure = nullptr) override {
     torch::Tensor loss;
     if (closure) {
@@ -70,7 +72,7 @@ class FusedAdam : public torch::optim::Optimizer {
     grad_norm_ = torch::Tensor();
     if (updates.empty()) return loss;
 
-    const auto device = parameters.front().tensor.device();  // where the norm is
+    const auto device = parameters.front().tensor.device();  // the device of the norm
     std::vector<torch::Tensor> norms;
     for (const auto& update : updates) {
       update.before.run();
@@ -89,8 +91,8 @@ class FusedAdam : public torch::optim::Optimizer {
     return loss;
   }
 
-  /// One update with this learning rate for all groups: for schedules that are functions of the
-  /// step, such as `inverse_sqrt_lr()`.
+  /// Sets the learning rate of all groups and runs one update: for schedules that are functions of
+  /// the step, such as `inverse_sqrt_lr()`.
   void step(double lr) {
     set_lr(lr);
     step();
@@ -101,17 +103,18 @@ class FusedAdam : public torch::optim::Optimizer {
     for (auto& group : param_groups()) group.options().set_lr(lr);
   }
 
-  /// Euclidean norm of the last update's gradients over all parameters, before it was limited: a
-  /// scalar on the first parameter's device, float64 if a parameter is, else float32. Undefined
-  /// before the first update and where there were no gradients. float32 overflows at 1.8e19.
+  /// Euclidean norm of the last update's gradients over all parameters, before clipping: a scalar
+  /// on the first parameter's device, float64 if any parameter is, otherwise float32. Undefined
+  /// before the first update and if there were no gradients. In float32 it overflows at 1.8e19.
   const torch::Tensor& grad_norm() const { return grad_norm_; }
 
-  /// Updates that were left out, since the gradients' norm was NaN or infinite: an int64 scalar on
-  /// the first parameter's device. Weights, means and counts stayed as they were.
+  /// Number of updates that were skipped because the norm of the gradients was NaN or infinite: an
+  /// int64 scalar on the first parameter's device. Such an update changes neither weights nor
+  /// state.
   const torch::Tensor& skipped() const { return skipped_; }
 
-  /// The state of one of its parameters, which a checkpoint has to hold. Copy into its tensors to
-  /// resume: such a run equals an unbroken one bit for bit.
+  /// The state of a parameter, for checkpoints. To resume, copy the saved values into its tensors;
+  /// the run then equals an uninterrupted one bit for bit.
   FusedAdamParamState& state_of(const torch::Tensor& parameter) {
     const auto found = state_.find(parameter.unsafeGetTensorImpl());
     TORCH_CHECK(found != state_.end(),
@@ -131,9 +134,10 @@ class FusedAdam : public torch::optim::Optimizer {
     archive.write("skipped", skipped_, /*is_buffer=*/true);
   }
 
-  /// Called by torch::load(): takes what the file holds, except that max_norm stays the
-  /// constructor's, and that a learning rate which is a tensor stays that tensor and takes the
-  /// file's value. Throws c10::Error for a file of other groups, and has changed nothing then.
+  /// Called by torch::load(): reads what `save` writes. max_norm is not read: it remains that of
+  /// the constructor. An `lr_tensor` remains the same tensor, and the saved learning rate is
+  /// written into it.
+  /// Throws c10::Error, and changes nothing, if the groups in the file differ.
   void load(torch::serialize::InputArchive& archive) override {
     const auto groups = detail::read_groups(archive, param_groups());
     archive.read("skipped", skipped_, /*is_buffer=*/true);
@@ -152,7 +156,7 @@ class FusedAdam : public torch::optim::Optimizer {
   }
 
  private:
-  // The options of a group, which anybody may have changed since.
+  // The options of a group, checked, because they may have been changed since.
   const FusedAdamOptions& options_of(size_t group) const {
     const auto* options = dynamic_cast<const FusedAdamOptions*>(&param_groups()[group].options());
     TORCH_CHECK(options != nullptr,
@@ -172,7 +176,7 @@ class FusedAdam : public torch::optim::Optimizer {
 
   double max_norm() const { return static_cast<const FusedAdamOptions&>(defaults()).max_norm(); }
 
-  // Before the first update, so that one can be captured in a CUDA graph from the first.
+  // Called in the constructor, so that a CUDA graph can capture even the first update.
   void add_states(const std::vector<detail::Parameter>& parameters) {
     for (const auto& parameter : parameters) {
       if (parameter.tensor.requires_grad()) state_to_update(parameter.tensor);

@@ -15,16 +15,16 @@
 namespace evenkeel::train {
 
 /// Options for `FusedAdam`, e.g. `FusedAdamOptions(3e-4).betas({0.9, 0.98}).max_norm(1.0)`. As with
-/// LibTorch's optimizers, a parameter group without options takes the constructor's.
+/// LibTorch's optimizers, a parameter group without options uses those of the constructor.
 struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAdamOptions> {
   // NOLINTNEXTLINE(google-explicit-constructor): as torch::optim::AdamOptions
   FusedAdamOptions(double lr = 1e-3) : lr_(lr) {}
 
   /// Learning rate. Default: 1e-3
   TORCH_ARG(double, lr);
-  /// A learning rate in memory, a scalar tensor that takes the place of `lr`: what is written into
-  /// it counts from the next update, also of an update captured in a CUDA graph, for which it has
-  /// to lie on the parameters' device. `set_lr()` writes into it. Default: undefined
+  /// A scalar tensor that replaces `lr`. A value that is written into it takes effect at the next
+  /// update, even if that is captured in a CUDA graph; it then has to be on the device of the
+  /// parameters. `set_lr()` writes into it. Default: undefined
   TORCH_ARG(torch::Tensor, lr_tensor);
   /// Decay of the mean of the gradients. Default: 0.9
   TORCH_ARG(double, beta1) = 0.9;
@@ -32,12 +32,14 @@ struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAd
   TORCH_ARG(double, beta2) = 0.999;
   /// Added to the root of the mean square. Default: 1e-8
   TORCH_ARG(double, eps) = 1e-8;
-  /// Decoupled weight decay, as in torch::optim::AdamW: lr * weight_decay * w is taken from a
-  /// weight w beside the update. (torch::optim::Adam adds weight_decay * w to the gradient.)
+  /// Decoupled weight decay, as in torch::optim::AdamW: lr * weight_decay * w is subtracted from a
+  /// weight w in addition to the update. (torch::optim::Adam adds weight_decay * w to the
+  /// gradient.)
   /// Default: 0
   TORCH_ARG(double, weight_decay) = 0.0;
-  /// Gradients are scaled down to this norm over the parameters of all groups together; 0 leaves
-  /// them. The constructor's options decide: a group's own are 0 or the same. Default: 0
+  /// Clips the norm of the gradients over the parameters of all groups together; 0 means no
+  /// clipping. Set it in the constructor's options; those of a group must have 0 or the same value.
+  /// Default: 0
   TORCH_ARG(double, max_norm) = 0.0;
 
  public:
@@ -47,18 +49,19 @@ struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAd
   }
   std::tuple<double, double> betas() const { return {beta1(), beta2()}; }
 
-  /// The learning rate, wherever it is; waits for the device of `lr_tensor`.
+  /// The value of `lr_tensor` if there is one, otherwise `lr`. Synchronises with the device of
+  /// `lr_tensor`.
   double get_lr() const override {
     return lr_tensor().defined() ? lr_tensor().item<double>() : lr();
   }
-  /// Sets `lr`, and the value of `lr_tensor` where there is one. LibTorch's schedulers call it.
+  /// Sets `lr`, and the value of `lr_tensor` if there is one. LibTorch's schedulers call it.
   void set_lr(const double lr) override {
     lr_ = lr;
     const torch::NoGradGuard no_grad;
     if (lr_tensor().defined()) lr_tensor_.fill_(lr);
   }
 
-  /// A file holds the learning rate as a number; `FusedAdam::load()` writes it into `lr_tensor`.
+  /// Saves the learning rate as a number; `FusedAdam::load()` writes it into `lr_tensor`.
   void serialize(torch::serialize::OutputArchive& archive) const override {
     archive.write("lr", c10::IValue(get_lr()));
     archive.write("beta1", c10::IValue(beta1()));
@@ -81,8 +84,8 @@ struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAd
 
 namespace detail {
 
-/// Throws c10::Error that names the group for an option out of range. Does not look into
-/// `lr_tensor`, which would have to wait for its device.
+/// Throws c10::Error, which names the group, for an option out of range. Does not check the value
+/// of `lr_tensor`, which would synchronise with its device.
 inline void check_options(const FusedAdamOptions& options, size_t group) {
   const auto check = [&](bool ok, const char* expected, double value) {
     TORCH_CHECK(ok, "FusedAdam: expected ", expected, " for group ", group, ", but got ", value);
@@ -105,11 +108,11 @@ inline void check_options(const FusedAdamOptions& options, size_t group) {
 
 }  // namespace detail
 
-/// What `FusedAdam` keeps for a parameter, on its device: float64 for a parameter of float64, else
-/// float32.
+/// The state that `FusedAdam` keeps for a parameter, on its device: float64 for a float64
+/// parameter, otherwise float32.
 struct FusedAdamParamState
     : public torch::optim::OptimizerCloneableParamState<FusedAdamParamState> {
-  /// Updates that this parameter has had: a float32 scalar.
+  /// Number of updates of this parameter, a float32 scalar.
   TORCH_ARG(torch::Tensor, step);
   /// Running mean of the gradients, of the parameter's shape.
   TORCH_ARG(torch::Tensor, exp_avg);

@@ -11,8 +11,9 @@ namespace evenkeel::train {
 
 /// The learning rate of update `step`, from 1: it rises linearly to `peak` over `warmup` updates,
 /// then falls as peak * sqrt(warmup / step).
-/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, its d^-.5 replaced by a free peak
-/// as in fairseq's `inverse_sqrt`. Throws std::invalid_argument for step < 1 or warmup < 1.
+/// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, with a configurable peak instead
+/// of d^-.5, as in fairseq's `inverse_sqrt`.
+/// Throws std::invalid_argument for step < 1 or warmup < 1.
 inline double inverse_sqrt_lr(int64_t step, double peak, int64_t warmup) {
   evenkeel::detail::require(step >= 1 && warmup >= 1,
                             "inverse_sqrt_lr: expected step and warmup >= 1, but got ",
@@ -28,7 +29,7 @@ inline double inverse_sqrt_lr(int64_t step, double peak, int64_t warmup) {
 ///
 ///     lr = peak * sqrt(P / (P + step)),  P = decay_period
 ///
-/// Source: layer6ai-labs/T-Fixup, `inverse_sqrt_nowarmup`, which takes P = 4000.
+/// Source: layer6ai-labs/T-Fixup, `inverse_sqrt_nowarmup`, with P = 4000.
 /// Throws std::invalid_argument for step < 1 or decay_period < 1.
 inline double inverse_sqrt_no_warmup_lr(int64_t step, double peak, int64_t decay_period) {
   evenkeel::detail::require(

@@ -69,7 +69,7 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
     v = torch::cat({cache->value, v}, 2);
   }
   auto y = output(attend(q, k, v, mask));
-  if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last, since this cannot throw
+  if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last: nothing can throw after it
   return y;
 }
 

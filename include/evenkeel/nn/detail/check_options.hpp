@@ -5,7 +5,7 @@
 
 namespace evenkeel::nn::detail {
 
-/// A probability of dropout is in [0, 1); NaN is not.
+/// Throws unless a dropout probability is in [0, 1); NaN is not.
 inline void check_probability(const char* module, const char* name, double value) {
   TORCH_CHECK(value >= 0.0 && value < 1.0,
               module,

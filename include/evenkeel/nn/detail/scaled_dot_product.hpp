@@ -14,8 +14,8 @@
 
 namespace evenkeel::nn::detail {
 
-/// x (B, num_kv_heads, S, head_dim), each head repeated for the query heads that share it:
-/// (B, num_heads, S, head_dim). A copy, unless there is nothing to repeat.
+/// Repeats each head of x (B, num_kv_heads, S, head_dim) for the query heads that share it: (B,
+/// num_heads, S, head_dim). Copies x unless the numbers of heads are equal.
 inline torch::Tensor repeat_heads(const torch::Tensor& x, int64_t num_heads) {
   if (x.size(1) == num_heads) return x;
   return x.unsqueeze(2)
@@ -23,7 +23,7 @@ inline torch::Tensor repeat_heads(const torch::Tensor& x, int64_t num_heads) {
       .reshape({x.size(0), num_heads, x.size(2), x.size(3)});
 }
 
-/// scaled_dot_product_attention; a query that sees no key gets 0. `additive` may be undefined.
+/// scaled_dot_product_attention, but 0 for a query without any key. `additive` may be undefined.
 inline torch::Tensor sdpa(const torch::Tensor& q,
                           const torch::Tensor& k,
                           const torch::Tensor& v,
@@ -33,7 +33,7 @@ inline torch::Tensor sdpa(const torch::Tensor& q,
   const auto mask =
       additive.defined() ? std::optional<torch::Tensor>(additive) : std::optional<torch::Tensor>();
 #if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 5
-  // There the softmax of a row of -inf is NaN.
+  // Before LibTorch 2.5, the softmax of a row of -inf is NaN.
   if (mask) {
     const auto blind =
         additive.eq(-std::numeric_limits<double>::infinity()).all(-1, /*keepdim=*/true);
@@ -62,14 +62,14 @@ inline torch::Tensor scaled_dot_product(const torch::Tensor& q,
   const auto groups = k.size(1);
   const bool same_for_all = !additive.defined() || (additive.size(1) == 1 && additive.size(2) == 1);
   if (groups < heads && same_for_all) {
-    // The heads of a group are further queries of one head, and no key is copied.
+    // The query heads of a group become additional queries of one head, so that no key is copied.
     const auto folded = q.reshape({batch, groups, heads / groups * queries, q.size(3)});
     return sdpa(folded, k, v, additive, dropout).reshape({batch, heads, queries, v.size(3)});
   }
   return sdpa(q, repeat_heads(k, heads), repeat_heads(v, heads), additive, dropout);
 }
 
-/// softmax(q k^T / sqrt(head_dim) + mask), (B, num_heads, T, S), by operators.
+/// softmax(q k^T / sqrt(head_dim) + mask), (B, num_heads, T, S), computed by separate operators.
 inline torch::Tensor attention_weights(const torch::Tensor& q,
                                        const torch::Tensor& k,
                                        const AttentionMask& mask) {

@@ -28,7 +28,7 @@
 
 namespace evenkeel::nn::detail {
 
-/// The kinds of sub-layer of each layer of a stack, as its options have them.
+/// The kinds of the sub-layers of each layer, from the stack's options.
 inline std::vector<SublayerKind> sublayer_kinds(const StackOptions& options, Stack stack) {
   if (!options.sublayers().empty()) return options.sublayers();
   if (stack == Stack::kDecoder && options.cross_attention()) {
@@ -39,7 +39,7 @@ inline std::vector<SublayerKind> sublayer_kinds(const StackOptions& options, Sta
   return {SublayerKind::kSelfAttention, SublayerKind::kFeedForward};
 }
 
-/// Where sub-layer `index`, from 0, of a stack stands.
+/// The position of sub-layer `index`, from 0, of a stack.
 inline Position position_in(const StackOptions& options, Stack stack, int64_t index) {
   const auto kinds = sublayer_kinds(options, stack);
   const auto in_a_layer = static_cast<int64_t>(kinds.size());
@@ -55,7 +55,7 @@ inline Position position_in(const StackOptions& options, Stack stack, int64_t in
   return position;
 }
 
-/// The branch of that kind, as the stack's options have it.
+/// Makes a branch of the given kind from the stack's options.
 inline AnyBranch make_branch(const StackOptions& options,
                              const Norms& norms,
                              double norm_gain,
@@ -86,7 +86,7 @@ inline AnyBranch make_branch(const StackOptions& options,
   return {FeedForward(nullptr), kind};
 }
 
-/// One layer of a stack, each sub-layer in the scheme's residual.
+/// Makes one layer of a stack, with each sub-layer in the scheme's residual.
 inline Layer make_layer(const Scheme& scheme,
                         const StackOptions& options,
                         Stack stack,
@@ -115,8 +115,8 @@ inline Layer make_layer(const Scheme& scheme,
   return Layer(std::move(sublayers));
 }
 
-/// dtype and device of the queries that x (B, T, embed_dim) becomes, for masks made once for all
-/// layers.
+/// dtype and device of the queries for the input x (B, T, embed_dim), for masks that are made once
+/// for all layers.
 inline torch::TensorOptions query_options(const torch::Tensor& x) {
   const auto device = x.device().type();
   return at::autocast::is_autocast_enabled(device)
@@ -124,8 +124,8 @@ inline torch::TensorOptions query_options(const torch::Tensor& x) {
              : x.options();
 }
 
-/// What encoder and decoder are: layers, and a norm at the end where the last sub-layer leaves the
-/// stream without one although it read it normalised.
+/// Base class of encoder and decoder: layers, and a norm at the end if `Norms::leave_sum_open()` is
+/// true of the last sub-layer.
 template <typename Derived>
 class StackModule : public torch::nn::Cloneable<Derived> {
  public:
@@ -136,7 +136,7 @@ class StackModule : public torch::nn::Cloneable<Derived> {
     register_all();
   }
 
-  /// Re-initialises everything as the scheme has it: weights, biases, gains and norms.
+  /// Re-initialises everything by the scheme: weights, biases, gains and norms.
   InitReport reset_parameters() {
     for (auto& layer : layers) layer->reset_parameters();
     if (!norm.is_empty()) norm.reset_parameters();
@@ -145,7 +145,7 @@ class StackModule : public torch::nn::Cloneable<Derived> {
 
   StackOptions options;       ///< The options with which this was constructed.
   std::vector<Layer> layers;  ///< First to last.
-  AnyNorm norm;               ///< The norm at the end; empty where there is none.
+  AnyNorm norm;               ///< The norm at the end; empty if there is none.
 
  protected:
   StackModule(const char* name, Scheme scheme, const StackOptions& options_, Stack stack)

@@ -15,21 +15,22 @@
 
 namespace evenkeel::nn::detail {
 
-/// Token ids as a model reads them.
+/// Token ids, as models read them.
 struct Tokens {
   torch::Tensor ids;      ///< int64 (B, T)
-  torch::Tensor padding;  ///< Which are padding, of the cached tokens and these; undefined if none.
-  int64_t first = 0;      ///< Tokens in the cache.
+  torch::Tensor padding;  ///< Whether cached and new tokens are padding; undefined if none is.
+  int64_t first = 0;      ///< Number of cached tokens.
 
-  /// The mask that hides padding; empty where there is none.
+  /// The mask that excludes padding; empty if there is none.
   AttentionMask mask() const {
     return padding.defined() ? AttentionMask::padding(padding) : AttentionMask();
   }
 };
 
-/// Checks ids (B, T) and finds the padding in them that a mask has to hide. Padding on the right of
-/// a causal stack hides itself, so `causal` needs none there. On a GPU, where looking would wait
-/// for its queue, padding is taken to be there, and to be on the side that the options say.
+/// Checks ids (B, T) and finds the padding that a mask has to exclude. A causal stack needs no mask
+/// for padding on the right, because tokens never attend to it. On a GPU, the ids are not
+/// inspected, which would synchronise with the device: padding is assumed to exist, on the side
+/// given by the options.
 inline Tokens tokens_of(const char* model,
                         const torch::Tensor& ids,
                         int64_t pad_id,
@@ -66,8 +67,8 @@ inline Tokens tokens_of(const char* model,
   return tokens;
 }
 
-/// embedding * sqrt(embed_dim) + positions, (B, T, embed_dim). With padding on either side, a
-/// token's position counts the tokens before it that are no padding.
+/// embedding * sqrt(embed_dim) + positions, (B, T, embed_dim). With `PaddingSide::kEither`, a
+/// token's position is the number of tokens before it that are not padding.
 inline torch::Tensor embed(const Tokens& tokens,
                            torch::nn::Embedding& embedding,
                            SinusoidalPositions& positions,

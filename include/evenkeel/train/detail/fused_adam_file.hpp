@@ -17,8 +17,8 @@
 
 namespace evenkeel::train::detail {
 
-/// What a file holds of a parameter group. torch::optim::serialize() loses the state of a parameter
-/// that is listed twice.
+/// A parameter group as it is saved. torch::optim::serialize() loses the state of a parameter that
+/// is listed twice.
 struct FileGroup {
   FusedAdamOptions options;
   std::vector<std::pair<torch::Tensor, FusedAdamParamState>> states;
@@ -47,7 +47,7 @@ void write_groups(torch::serialize::OutputArchive& archive,
   }
 }
 
-/// Reads groups of the same sizes; throws c10::Error for a file of others.
+/// Reads groups of the same sizes; throws c10::Error if those in the file differ.
 inline std::vector<FileGroup> read_groups(
     torch::serialize::InputArchive& archive,
     const std::vector<torch::optim::OptimizerParamGroup>& groups) {

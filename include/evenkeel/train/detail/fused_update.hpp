@@ -17,7 +17,7 @@
 
 namespace evenkeel::train::detail {
 
-/// Sources and what they are copied to.
+/// Source and destination tensors.
 struct Copies {
   std::vector<torch::Tensor> to;
   std::vector<torch::Tensor> from;
@@ -31,13 +31,13 @@ struct Copies {
   }
 };
 
-/// The type in which a parameter's update is computed and its state is kept: a decay of 0.999 is 1
-/// in bfloat16.
+/// The dtype in which a parameter's update is computed and its state is kept. It is not bfloat16,
+/// in which a decay of 0.999 rounds to 1.
 inline torch::ScalarType state_dtype(const torch::Tensor& parameter) {
   return parameter.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
 }
 
-/// The state of a parameter before its first update: dense, in the order of its elements.
+/// The initial state of a parameter: dense, with the memory order of its elements.
 inline std::unique_ptr<FusedAdamParamState> new_state(const torch::Tensor& parameter) {
   auto state = std::make_unique<FusedAdamParamState>();
   state->step(torch::zeros({}, parameter.options().dtype(torch::kFloat32)))
@@ -46,13 +46,13 @@ inline std::unique_ptr<FusedAdamParamState> new_state(const torch::Tensor& param
   return state;
 }
 
-/// Whether the elements of both lie alike, as the kernel takes for granted.
+/// Whether both have the same memory layout, which the kernel assumes.
 inline bool same_layout(const torch::Tensor& a, const torch::Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.device() == b.device() && a.sizes() == b.sizes() &&
          a.strides() == b.strides();
 }
 
-/// The gradient of a parameter and of all that is tied to it; undefined if there is none.
+/// The sum of the gradients of a parameter and all tensors tied to it; undefined if there is none.
 inline torch::Tensor gradient_of(const Parameter& parameter) {
   torch::Tensor sum;
   const auto add = [&](const torch::Tensor& gradient) {
@@ -75,7 +75,7 @@ inline torch::Tensor gradient_of(const Parameter& parameter) {
   return sum;
 }
 
-/// One call of LibTorch's fused kernel: parameters of one group, one device and one dtype.
+/// One call of LibTorch's fused kernel, for parameters of one group, one device and one dtype.
 struct FusedUpdate {
   FusedUpdate(const FusedAdamOptions& options_, torch::Device device_, torch::ScalarType dtype_)
       : options(&options_), device(device_), dtype(dtype_) {}
@@ -92,7 +92,7 @@ struct FusedUpdate {
       readable = torch::empty_like(target);
       before.add(readable, gradient);
     }
-    // A model that was moved or cast, or a file that was read elsewhere, left the state behind.
+    // The state has another device or dtype after the model was moved or cast, or after loading.
     const auto fitted = [&](const torch::Tensor& mean) {
       if (same_layout(mean, target)) return mean;
       TORCH_CHECK(mean.sizes() == target.sizes(),
@@ -111,18 +111,18 @@ struct FusedUpdate {
     steps.push_back(state.step());
   }
 
-  /// Euclidean norm of its gradients, a scalar.
+  /// Euclidean norm of the gradients, a scalar.
   torch::Tensor grad_norm() const { return torch::stack(at::_foreach_norm(gradients, 2)).norm(); }
 
   /// Adds `finite`, 0 or 1, to the counts of updates.
   void count(const torch::Tensor& finite) const {
     if (!device.is_cpu()) return at::_foreach_add_(steps, finite);
-    const float one = *finite.const_data_ptr<float>();  // where foreach is an operator for each
+    const float one = *finite.const_data_ptr<float>();  // foreach is one operator per tensor
     for (const auto& step : steps) *step.mutable_data_ptr<float>() += one;
   }
 
-  /// Does nothing where `finite`, a float32 scalar, is 0; else one update, gradients divided by
-  /// `scale` if there is one.
+  /// Runs one update, with gradients divided by `scale` if there is one; does nothing if `finite`,
+  /// a float32 scalar, is 0.
   void run(const torch::Tensor& finite, const std::optional<torch::Tensor>& scale) const {
     const auto call = [&](const auto& lr) {
       at::_fused_adamw_(parameters,
@@ -151,12 +151,12 @@ struct FusedUpdate {
     after.run();
   }
 
-  const FusedAdamOptions* options;  ///< The group's.
+  const FusedAdamOptions* options;  ///< The options of the group.
   torch::Device device;
   torch::ScalarType dtype;
   std::vector<torch::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
-  Copies before;  ///< What the kernel cannot read as it is, into dense copies.
-  Copies after;   ///< Updated copies, back into their parameters.
+  Copies before;  ///< Tensors that the kernel cannot read, into dense copies.
+  Copies after;   ///< Updated copies, into their parameters.
 };
 
 }  // namespace evenkeel::train::detail

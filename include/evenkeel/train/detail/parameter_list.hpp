@@ -16,7 +16,7 @@
 
 namespace evenkeel::train::detail {
 
-/// A parameter of an optimizer, and where it stands in the groups and in memory.
+/// A parameter of an optimizer, with its place in the groups and in memory.
 struct Parameter {
   Parameter(torch::Tensor tensor_, size_t group_, size_t index_)
       : tensor(std::move(tensor_)),
@@ -35,12 +35,11 @@ struct Parameter {
   size_t group;
   size_t index;
   const char* begin;
-  const char*
-      end;  ///< Behind the first element where gaps follow: another parameter may lie there.
-  std::vector<torch::Tensor> tied;  ///< Other tensors on the same memory: their gradients add up.
+  const char* end;  ///< After the first element if there are gaps, where another parameter may be.
+  std::vector<torch::Tensor> tied;  ///< Other tensors on the same memory; gradients are added.
 };
 
-/// Throws c10::Error that names the parameter unless it can be updated.
+/// Throws c10::Error, which names the parameter, unless it can be updated.
 inline void check_parameter(const Parameter& parameter) {
   const auto& tensor = parameter.tensor;
   const auto dtype = tensor.scalar_type();
@@ -70,10 +69,11 @@ inline bool same_elements(const torch::Tensor& a, const torch::Tensor& b) {
           a.sizes() == b.sizes() && a.strides() == b.strides());
 }
 
-/// The parameters of all groups in their order, each memory once: a tensor that is listed again and
-/// a tensor that shares all of its memory with one before it (`a.set_data(b)`) are tied to that
-/// one. Parameters without elements are left out. Throws c10::Error for tensors that share a part
-/// of their memory or all of it in another layout, and for a parameter in two groups.
+/// The distinct parameters of all groups, in order. A tensor that is listed again, or that shares
+/// all of its memory with an earlier one (`a.set_data(b)`), is tied to that one. Parameters without
+/// elements are skipped.
+/// Throws c10::Error for tensors that share only a part of their memory or have another layout, and
+/// for a parameter in two groups.
 inline std::vector<Parameter> distinct_parameters(
     const std::vector<torch::optim::OptimizerParamGroup>& groups) {
   std::vector<Parameter> all;
@@ -84,14 +84,14 @@ inline std::vector<Parameter> distinct_parameters(
       check_parameter(all.emplace_back(params[index], group, index));
     }
   }
-  // By address, so that parameters which share memory follow one another.
+  // Sorted by address, so that parameters that share memory are adjacent.
   std::vector<size_t> order(all.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return all[a].begin < all[b].begin;
   });
   std::vector<bool> repeated(all.size());
-  for (size_t i = 1, before = 0; i < order.size(); ++i) {  // `before` reaches furthest so far
+  for (size_t i = 1, before = 0; i < order.size(); ++i) {  // `before` ends last so far
     auto& first = all[order[before]];
     const auto& second = all[order[i]];
     const bool same = same_elements(first.tensor, second.tensor);
