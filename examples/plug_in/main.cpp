@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Admin in a Post-LN block of one's own: one member more, and one call in place of `x + f(x)`.
+// Admin in a user-defined Post-LN block: one more member, and one call instead of `x + f(x)`.
 #include <evenkeel/evenkeel.hpp>
 
 #include <torch/torch.h>

@@ -13,11 +13,12 @@
 namespace evenkeel::translation {
 namespace {
 
-// Where a pair stands when all are lined up for an epoch: neighbours share batches.
+// The sort key of a pair within an epoch: neighbours share batches.
 //
-// The longer side comes first, since it decides how many rows fit into a batch; then how much the
-// other side is shorter, rising and falling in turn, so that the step to the next length is small.
-// Chance blurs both a little: the borders of the batches differ from epoch to epoch.
+// The length of the longer side comes first, because it decides how many rows fit into a batch.
+// Then comes how much shorter the other side is, alternately ascending and descending, so that the
+// step to the next length is small. Both are randomised a little, so that the batches differ from
+// epoch to epoch.
 struct Place {
   int64_t longer;
   int64_t difference;
@@ -40,7 +41,7 @@ struct Place {
   }
 };
 
-// Copies ids into a row, one mark before or after them.
+// Copies ids into a row, with bos before or eos after them.
 void fill_row(int64_t* row, int64_t first, const std::vector<int64_t>& ids, int64_t last) {
   if (first != kPad) {
     *row++ = first;

@@ -6,13 +6,13 @@
 
 namespace evenkeel::translation {
 
-/// Piece numbers of a sentence and its translation, without bos and eos.
+/// Piece ids of a sentence and its translation, without bos and eos.
 struct Pair {
   std::vector<int64_t> source;
   std::vector<int64_t> target;
 };
 
-/// Pairs side by side, ready to become tensors; all rows are filled up with `kPad` at their end.
+/// A batch of pairs; rows are padded with `kPad` on the right.
 struct Batch {
   /// Rows.
   int64_t sentences = 0;
@@ -34,20 +34,21 @@ struct Batch {
 
 /// The pairs of the given indices as a batch, in that order.
 ///
-/// Throws std::invalid_argument without an index and std::out_of_range for one that has no pair.
+/// Throws std::invalid_argument if there are no indices, and std::out_of_range for an index without
+/// a pair.
 Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& indices);
 
-/// The generator SplitMix64, the same on every machine.
+/// The random number generator SplitMix64, which gives the same numbers on every machine.
 ///
 /// Paper: Steele et al. 2014, https://doi.org/10.1145/2660193.2660195.
 class SplitMix64 {
  public:
   explicit SplitMix64(uint64_t seed) : state_(seed) {}
 
-  /// The next of 2^64 numbers.
+  /// Returns a uniform 64-bit number.
   uint64_t next();
 
-  /// A number from 0 to bound - 1, all equally likely; bound must be at least 1 (not checked).
+  /// Returns a uniform number from 0 to bound - 1; bound must be at least 1 (not checked).
   uint64_t below(uint64_t bound);
 
  private:
@@ -56,35 +57,36 @@ class SplitMix64 {
 
 /// Options for `BatchSchedule`.
 struct BatchOptions {
-  /// Upper limit of rows times the longest row of a batch, source or target, pads included.
+  /// Upper limit of rows times the longest row of a batch, source or target, including padding.
   int64_t batch_tokens = 4096;
-  /// Pairs with a longer row on either side are left out; the eos counts.
+  /// Pairs with a longer row on either side, including eos, are skipped.
   int64_t max_length = 256;
-  /// Chooses among the orders.
+  /// Seed of the order.
   uint64_t seed = 1;
 };
 
-/// Groups pairs of similar length into batches, each epoch in another way.
+/// Groups pairs of similar length into batches, differently in each epoch.
 ///
-/// The batches are a function of lengths, options and epoch alone, on every machine: training goes
-/// on after a restart where it stopped, given the epoch and the position in it.
+/// The batches depend only on lengths, options and epoch, on every machine. Training can therefore
+/// resume from an epoch and a position in it.
 class BatchSchedule {
  public:
-  /// Throws std::invalid_argument for limits below 1 and if no pair is left.
+  /// Throws std::invalid_argument for limits below 1, or if all pairs are skipped.
   BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions& options);
 
-  /// Indices of the pairs of each batch: every pair that was not left out is in one of them.
+  /// Returns the indices of the pairs of each batch. Every pair that is not skipped is in one
+  /// batch.
   ///
-  /// A pair longer than `batch_tokens` makes a batch of its own.
+  /// A pair longer than `batch_tokens` is a separate batch.
   std::vector<std::vector<int64_t>> epoch(int64_t index) const;
 
-  /// Share of pads among the entries of `source` and `target_output` in such batches.
+  /// Share of padding among the entries of `source` and `target_output` of these batches.
   double padding_share(const std::vector<std::vector<int64_t>>& batches) const;
 
-  /// Pairs in an epoch.
+  /// Number of pairs in an epoch.
   int64_t size() const { return static_cast<int64_t>(kept_.size()); }
 
-  /// Pairs that were left out for their length.
+  /// Number of pairs that are skipped because of their length.
   int64_t too_long() const { return static_cast<int64_t>(lengths_.size()) - size(); }
 
  private:

@@ -18,8 +18,8 @@ namespace {
 
 constexpr std::size_t kMaxOrder = 4;
 
-// The rules below look at bytes although they speak of characters: what they tell apart is ASCII,
-// and no part of a longer UTF-8 sequence is.
+// The rules below work on bytes rather than characters: they distinguish only ASCII characters, and
+// no byte of a longer UTF-8 sequence is one.
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -29,7 +29,7 @@ bool is_point(char c) {
   return c == '.' || c == ',';
 }
 
-// ASCII signs and the space, but not ' , - .
+// ASCII punctuation and the space, but not ' , - .
 bool stands_alone(char c) {
   return (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') || c == '/' || (c >= ':' && c <= '@') ||
          (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
@@ -50,8 +50,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   text = std::move(result);
 }
 
-// Rewrites every two neighbours that `matches` accepts; like regular expressions, a match starts
-// where the one before it ended, so that in ".,." only the first two are neighbours.
+// Rewrites every two adjacent characters that `matches` accepts. Like those of regular expressions,
+// matches do not overlap: in ".,." only the first two match.
 template <typename Matches>
 std::string rewrite_neighbours(const std::string& text,
                                const Matches& matches,
@@ -105,11 +105,12 @@ std::vector<std::string_view> split(std::string_view text) {
 
 using NGram = std::array<int64_t, kMaxOrder>;  // numbers of its tokens, then -1
 
-// Gives equal tokens equal numbers.
+// Maps equal tokens to equal numbers.
 class TokenNumbers {
  public:
   std::vector<int64_t> operator()(std::string_view line) {
-    // sacreBLEU strips first, which saves a hyphen at the end of the line from the rule for "-\n"
+    // sacreBLEU strips first, so that the rule for "-\n" does not apply to a hyphen at the end of
+    // the line
     const std::string tokens = tokenize_13a(without_trailing_space(line));
     std::vector<int64_t> numbers;
     for (const auto token : split(tokens)) {
@@ -153,7 +154,7 @@ int64_t count_common(const std::vector<NGram>& a, const std::vector<NGram>& b) {
   return common;
 }
 
-// Fills in score, precisions and penalty from the counts.
+// Computes score, precisions and penalty from the counts.
 void finish(Bleu& bleu) {
   const auto hypothesis_length = static_cast<double>(bleu.hypothesis_length);
   const auto reference_length = static_cast<double>(bleu.reference_length);

@@ -32,13 +32,13 @@ constexpr std::array kTypes{std::pair{"F64", torch::kFloat64},
                             std::pair{"U8", torch::kUInt8},
                             std::pair{"BOOL", torch::kBool}};
 
-constexpr uint64_t kLargestHeader = 100'000'000;  // as the format has it
+constexpr uint64_t kLargestHeader = 100'000'000;  // as in the format
 
 [[noreturn]] void fail(const std::string& file, const std::string& why) {
   throw CheckpointError(fmt::format("{}: {}", file, why));
 }
 
-// Whether a tensor of that shape takes just `bytes`; no product of sizes overflows on the way.
+// Returns whether a tensor of that shape has exactly `bytes`, without overflow.
 bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_size) {
   uint64_t total = element_size;
   for (const auto size : shape) {
@@ -48,7 +48,7 @@ bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_s
   return total == bytes;
 }
 
-// What write() is given, whole, to a file that exists only until the new checkpoint is complete.
+// A file that is removed unless it is renamed; write() writes all of its argument.
 class TemporaryFile {
  public:
   explicit TemporaryFile(std::string target)
@@ -112,7 +112,7 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& file) {
     offset = end;
   }
   std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');  // tensors begin aligned
+  text.append((8 - text.size() % 8) % 8, ' ');  // aligns the tensors
   const uint64_t size = text.size();
 
   TemporaryFile part(file);

@@ -15,19 +15,19 @@ class CheckpointError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Named tensors and texts. The file is one of the format safetensors: a JSON header, then the
-/// tensors' bytes. Reading one runs no code, and Python's package `safetensors` reads it too.
-/// Format: https://github.com/huggingface/safetensors
+/// Named tensors and texts. The file has the safetensors format: a JSON header, then the bytes of
+/// the tensors. Reading one runs no code, and Python's package `safetensors` reads it too. Format:
+/// https://github.com/huggingface/safetensors
 struct Checkpoint {
   std::map<std::string, torch::Tensor> tensors;  ///< On the CPU, contiguous once read.
   std::map<std::string, std::string> texts;      ///< UTF-8.
 };
 
-/// Writes to a temporary file beside `file`, flushes it to the disk and renames it, so that `file`
-/// holds the old checkpoint or the new one, whatever happens.
+/// Writes to a temporary file in the same folder, flushes it to disk and renames it to `file`,
+/// which therefore always contains a complete checkpoint, the old or the new one.
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& file);
 
-/// Throws CheckpointError for a file that is missing, cut off or damaged.
+/// Throws CheckpointError for a file that is missing, truncated or damaged.
 Checkpoint load_checkpoint(const std::string& file);
 
 }  // namespace evenkeel::translation

@@ -42,7 +42,7 @@ void read(const json& value, T& field) {
   } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
     field = value.is_string() ? T{value.get<std::string>()} : value.get<T>();
   } else {
-    // nlohmann-json would take 2.7 for an int64_t, and cut it
+    // nlohmann-json would accept 2.7 for an int64_t and truncate it
     if (std::is_same_v<T, int64_t> && !value.is_number_integer()) throw ConfigError("an integer");
     field = value.get<T>();
   }

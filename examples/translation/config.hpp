@@ -13,22 +13,21 @@
 
 namespace evenkeel::translation {
 
-/// A setting that cannot be used; the message names it, what was expected and what came.
+/// An invalid setting; the message names it, the expected values and the one given.
 class ConfigError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Everything that decides a training run. Dumped as config.json beside the checkpoints, and kept
-/// in each of them.
+/// All settings of a training run. Saved as config.json and in each checkpoint.
 struct Config {
-  std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
+  std::vector<std::string> source;        ///< Training text, one sentence per line, plain or .gz.
   std::vector<std::string> target;        ///< Its translation, line by line.
   std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
   std::vector<std::string> valid_target;  ///< Its translation.
   std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
-  int64_t vocab_size = 8000;              ///< Pieces of a vocabulary that is trained.
-  int64_t vocab_sentences = 100'000;      ///< Sentences that it is trained on at most; 0 for all.
+  int64_t vocab_size = 8000;              ///< Number of pieces of a trained vocabulary.
+  int64_t vocab_sentences = 100'000;      ///< Limit of sentences to train it on; 0 for all.
 
   std::string scheme = "admin";     ///< One of `schemes()`.
   int64_t encoder_layers = 6;       ///< Layers of the encoder.
@@ -47,29 +46,29 @@ struct Config {
   double beta2 = 0.98;            ///< Adam's.
   double eps = 1e-9;              ///< Adam's.
   double weight_decay = 0.0;      ///< Decoupled, times the learning rate.
-  double clip_norm = 1.0;         ///< Limit of the gradient's norm; 0 for none.
+  double clip_norm = 1.0;         ///< Gradients are clipped at this norm; 0 for no clipping.
   double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
   int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
-  int64_t accumulate = 1;         ///< Batches an update.
-  int64_t max_length = 128;       ///< Longer pairs are left out, in pieces.
+  int64_t accumulate = 1;         ///< Batches per update.
+  int64_t max_length = 128;       ///< In pieces; longer pairs are skipped.
   int64_t max_steps = 10000;      ///< Updates; 0 for no limit.
   double max_seconds = 0.0;       ///< Wall time; 0 for no limit.
 
-  int64_t valid_every = 500;      ///< Updates from one validation to the next.
+  int64_t valid_every = 500;      ///< Updates between validations.
   int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
-  int64_t log_every = 50;         ///< Updates from one line to the next.
-  int64_t save_every = 1000;      ///< Updates from one checkpoint to the next.
+  int64_t log_every = 50;         ///< Updates between lines.
+  int64_t save_every = 1000;      ///< Updates between checkpoints.
 
   std::string device = "auto";    ///< auto, cpu, cuda or cuda:N.
   std::string dtype = "float32";  ///< float32, or bfloat16 by autocast.
-  int64_t threads = 0;            ///< Threads on the CPU; 0 for LibTorch's choice.
-  int64_t seed = 1;               ///< Of weights, batches and dropout.
+  int64_t threads = 0;            ///< Threads on the CPU; 0 for LibTorch's default.
+  int64_t seed = 1;               ///< Seed of weights, batches and dropout.
 
   std::string run_dir;  ///< Folder of checkpoints, log and config.
 };
 
-/// Calls `visit(name, field, help, may_change)` for every setting. `may_change` says that a resumed
-/// run may take another value than the run had.
+/// Calls `visit(name, field, help, may_change)` for every setting. `may_change` is true if a
+/// resumed run may have another value.
 template <typename AnyConfig, typename Visit>
 void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("source", c.source, "training text, one sentence a line, plain or .gz", false);
@@ -116,17 +115,19 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
 /// Every setting as JSON, under the names of the options.
 nlohmann::json to_json(const Config& config);
 
-/// `base` with the settings that `json` has. Throws ConfigError for a name or type that is wrong.
+/// Returns `base`, updated with the settings in `json`. Throws ConfigError for a wrong name or
+/// type.
 Config from_json(const nlohmann::json& json, Config base = {});
 
-/// The scheme of that name. Throws ConfigError, in the name of the option, if there is none.
+/// Returns the scheme of the given name. Throws ConfigError, which names the option, if there is
+/// none.
 const Scheme& scheme_of_option(const std::string& option, const std::string& name);
 
-/// `config` with what it leaves to the scheme filled in. Throws ConfigError for values that cannot
-/// be used, before anything is read or written.
+/// Returns `config` with the defaults of its scheme filled in. Throws ConfigError for invalid
+/// values, before anything is read or written.
 Config resolved(Config config);
 
-/// Throws ConfigError if a resumed run would differ from the one it goes on from.
+/// Throws ConfigError if a resumed run would differ from the one that it continues.
 void check_resumable(const Config& run, const Config& asked);
 
 }  // namespace evenkeel::translation

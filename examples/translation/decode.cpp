@@ -16,10 +16,10 @@ namespace evenkeel::translation {
 
 namespace {
 
-// One sentence of a batch while it is being translated. Its `beam` rows stand together.
+// One sentence of a batch during translation. Its `beam` rows are adjacent.
 struct Search {
-  int64_t sentence;                         // where its translation goes
-  int64_t longest;                          // pieces at most
+  int64_t sentence;                         // index of its translation
+  int64_t longest;                          // maximal number of pieces
   std::vector<std::vector<int64_t>> beams;  // pieces of each partial translation
   std::vector<double> scores;               // sum of log-probabilities of each
   std::vector<int64_t> best;                // best finished translation
@@ -37,8 +37,8 @@ struct Search {
   }
 };
 
-// Takes the candidates of one sentence, best first: `rows` and `pieces` of `count` continuations.
-// Returns whether the sentence is done.
+// Extends the beams of one sentence by its candidates, best first: `rows` and `pieces` of `count`
+// continuations. Returns whether the sentence is finished.
 bool advance(Search& search,
              const float* scores,
              const int64_t* candidates,
@@ -54,7 +54,7 @@ bool advance(Search& search,
     const auto from = candidates[i] / vocab_size;
     const auto piece = candidates[i] % vocab_size;
     if (piece == kEos) {
-      // One that ranks below the beam would not have been kept either.
+      // A finished candidate that ranks below the beam is not kept either.
       if (i < options.beam) {
         search.finish(search.beams[static_cast<size_t>(from)], scores[i], options.length_penalty);
       }
@@ -99,7 +99,7 @@ void translate_batch(nn::TransformerImpl& model,
     search.sentence = i;
     search.longest = static_cast<int64_t>(options.length_ratio * length) + options.length_extra;
     search.beams.assign(static_cast<size_t>(beam), {});
-    // All beams begin alike: only the first may be continued.
+    // All beams are identical at first: only the first may be continued.
     search.scores.assign(static_cast<size_t>(beam), -std::numeric_limits<double>::infinity());
     search.scores[0] = 0.0;
     searches.push_back(std::move(search));
@@ -157,7 +157,7 @@ void translate_batch(nn::TransformerImpl& model,
         results[static_cast<size_t>(search.sentence)] = std::move(search.best);
         continue;
       }
-      // A search with fewer continuations than beams fills up with copies that score -infinity.
+      // A search with fewer continuations than beams is padded with copies that score -infinity.
       while (static_cast<int64_t>(survivors.size()) < beam) {
         survivors.push_back(survivors.front());
         search.beams.push_back(search.beams.front());
@@ -172,7 +172,7 @@ void translate_batch(nn::TransformerImpl& model,
     const bool left = going_on.size() < searches.size();
     searches = std::move(going_on);
     if (searches.empty()) break;
-    if (beam == 1 && !left) continue;  // every row goes on by itself
+    if (beam == 1 && !left) continue;  // every row continues in place
     const auto index = torch::tensor(rows).to(device);
     cache.select(index, /*same_memory=*/!left);
     if (left) memory = memory.select(index);

@@ -12,29 +12,29 @@
 
 namespace evenkeel::translation {
 
-/// How sentences are translated.
+/// Options for `translate`.
 struct DecodeOptions {
-  /// Partial translations kept side by side; 1 is greedy search.
+  /// Beam size; 1 is greedy search.
   int64_t beam = 1;
-  /// The exponent a of score / length^a, by which finished translations are compared: the higher,
-  /// the longer they get.
+  /// The exponent a of score / length^a, by which finished translations are ranked; higher values
+  /// favour longer translations.
   double length_penalty = 1.0;
   /// A translation ends after length_ratio * source + length_extra pieces.
   double length_ratio = 1.5;
   int64_t length_extra = 10;
-  /// Rows of a batch, sentences times beam, times its longest source, at most.
+  /// Limit of the rows of a batch, sentences times beam, times its longest source.
   int64_t batch_tokens = 8192;
 };
 
-/// The best translation of every source, in pieces without bos and eos. Keys and values of what was
-/// written so far are cached; sentences that are done leave the batch.
+/// Returns the best translation of every source, in pieces without bos and eos. Keys and values are
+/// cached; finished sentences are removed from the batch.
 std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const std::vector<std::vector<int64_t>>& sources,
                                             torch::Device device,
                                             bool bfloat16,
                                             const DecodeOptions& options);
 
-/// The same from text to text. A line without pieces stays an empty line.
+/// The same from text to text. The translation of a line without pieces is an empty line.
 std::vector<std::string> translate(nn::TransformerImpl& model,
                                    const Vocabulary& vocabulary,
                                    const std::vector<std::string>& sources,

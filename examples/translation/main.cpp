@@ -28,7 +28,7 @@
 namespace evenkeel::translation {
 namespace {
 
-// `train`: what the command line, --config and a checkpoint say, the first the strongest.
+// `train`: settings from the command line, --config and a checkpoint, in this order of precedence.
 struct TrainCommand {
   explicit TrainCommand(CLI::App& app)
       : command(app.add_subcommand("train", "train a model; see also --config")) {

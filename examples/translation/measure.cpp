@@ -32,7 +32,7 @@ OutputChange measure(const Scheme& scheme,
   encoder->to(device);
   Position position;
   position.encoder_layers = layers;
-  // what an embedding times sqrt(embed_dim) gives, and positions
+  // distributed as an embedding times sqrt(embed_dim), plus positions
   const auto x = (torch::randn({1, options.length, options.embed_dim}) *
                       scheme.draw(Role::kEmbedding, position).gain +
                   nn::sinusoidal_positions(options.length, options.embed_dim))

@@ -39,7 +39,7 @@ torch::Device device_of(const Config& config) {
                                     count,
                                     config.device));
     }
-  } catch (const c10::Error&) {  // no name of a device at all
+  } catch (const c10::Error&) {  // not the name of a device
   }
   throw ConfigError(
       fmt::format("--device: expected auto, cpu, cuda or cuda:N, but got {}", config.device));

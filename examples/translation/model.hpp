@@ -12,18 +12,18 @@
 
 namespace evenkeel::translation {
 
-/// A fresh model as the config has it, drawn from LibTorch's generator.
+/// Makes the model of a config, initialised with LibTorch's default generator.
 nn::Transformer<> make_model(const Config& config, int64_t vocab_size);
 
-/// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
-/// that is unknown or missing.
+/// Returns the device of a config; "auto" is CUDA if it is available. Throws ConfigError for an
+/// unknown or missing device.
 torch::Device device_of(const Config& config);
 
-/// Chooses memory-efficient attention on CUDA. Sentences are short: flash and cuDNN's attention
-/// take one and a half to three times as long for them, and cuDNN's plans anew for every shape.
+/// Selects memory-efficient attention on CUDA. For short sentences, flash attention and cuDNN's
+/// take one and a half to three times as long, and cuDNN makes a new plan for every shape.
 void prefer_short_attention();
 
-/// bfloat16 autocast, while it lives and if asked for.
+/// Enables bfloat16 autocast for its lifetime, if it is turned on.
 class Autocast {
  public:
   Autocast(torch::Device device, bool enabled);

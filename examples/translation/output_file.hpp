@@ -6,8 +6,8 @@
 
 namespace evenkeel::translation {
 
-/// Writes lines to `file`, whole or not at all, by a temporary file that is renamed; to stdout
-/// where `file` is empty. Throws std::runtime_error where that fails.
+/// Writes lines to a temporary file that is renamed to `file` when it is complete, or to stdout if
+/// `file` is empty. Throws std::runtime_error if that fails.
 void write_lines(const std::vector<std::string>& lines, const std::string& file);
 
 }  // namespace evenkeel::translation

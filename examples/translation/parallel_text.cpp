@@ -24,7 +24,7 @@ std::string count_of(std::size_t count, const char* noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
-// Hands out the content of a file in blocks, whether it is compressed or not.
+// Reads a file in blocks, compressed or not.
 class BlockReader {
  public:
   explicit BlockReader(const std::string& file) : file_(file), buffer_(1 << 17) {
@@ -36,11 +36,11 @@ class BlockReader {
     }
   }
 
-  // The next block, empty at the end; lines_done is for the error text alone.
+  // Returns the next block, which is empty at the end; lines_done is used only in error messages.
   std::string_view next(std::size_t lines_done) {
     const int size = gzread(handle_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
     int code = Z_OK;
-    const char* message = gzerror(handle_.get(), &code);  // a cut-off file shows only here
+    const char* message = gzerror(handle_.get(), &code);  // reports a truncated file
     if (size < 0 || code != Z_OK) {
       const std::string reason = code == Z_ERRNO ? std::strerror(errno) : message;
       throw TextError(file_ + ": cannot read past " + count_of(lines_done, "line") + ": " + reason);
@@ -61,7 +61,7 @@ class BlockReader {
   std::unique_ptr<gzFile_s, Close> handle_;
 };
 
-// Where the first byte that is no part of well-formed UTF-8 lies (Unicode, table 3-7).
+// Returns the offset of the first byte that is not well-formed UTF-8 (Unicode, table 3-7).
 std::optional<std::size_t> find_broken_utf8(std::string_view text) {
   std::size_t i = 0;
   while (i < text.size()) {

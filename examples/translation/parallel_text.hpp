@@ -10,8 +10,8 @@
 
 namespace evenkeel::translation {
 
-/// A text file that cannot be used; the message starts with the file and, where there is one, the
-/// line, as in `train.de.gz:17: broken UTF-8 ...`.
+/// An invalid text file; the message starts with the file and, if it applies, the line, as in
+/// `train.de.gz:17: broken UTF-8 ...`.
 class TextError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -23,27 +23,28 @@ struct ParallelText {
   std::vector<std::string> target;
 };
 
-/// The lines of a UTF-8 file, plain or compressed with gzip, without their line ends.
+/// Returns the lines of a UTF-8 file, plain or compressed with gzip, without line ends.
 ///
-/// Only LF and CRLF end a line (not U+2028 or a lone CR); the last line may lack its end. A byte
-/// order mark at the start is left out. Empty lines are kept. Throws `TextError` for a file that is
-/// missing, empty, cut off, damaged, or named .gz without being gzip, and for UTF-8 that is broken:
-/// stray or missing bytes, overlong forms, surrogates and values above U+10FFFF.
+/// Only LF and CRLF end a line (not U+2028 or a single CR); the last line need not end in one. A
+/// byte order mark at the start is removed. Empty lines are kept. Throws `TextError` for a file
+/// that is missing, empty, truncated, damaged, or named .gz without being gzip, and for invalid
+/// UTF-8: stray or missing bytes, overlong forms, surrogates and values above U+10FFFF.
 std::vector<std::string> read_lines(const std::string& file);
 
-/// Reads files of equally many lines, `source_files[i]` beside `target_files[i]`, one after
-/// another.
+/// Reads and concatenates pairs of files with equal numbers of lines, `source_files[i]` and
+/// `target_files[i]`.
 ///
-/// Throws `TextError` as `read_lines` does, and where the two sides differ in files or lines.
+/// Throws `TextError` as `read_lines` does, and if the two sides differ in the number of files or
+/// lines.
 ParallelText read_parallel(const std::vector<std::string>& source_files,
                            const std::vector<std::string>& target_files);
 
-/// Removes the pairs in which a side is empty or holds white space alone; returns their number.
+/// Removes the pairs of which a side is empty or only white space; returns their number.
 int64_t drop_empty_pairs(ParallelText& text);
 
-/// Bytes of the white space character with which `text` starts; 0 if it starts with another one.
+/// Number of bytes of the white space character at the start of `text`; 0 if there is none.
 ///
-/// White space is what Python's str.split() takes for it: Unicode's, and U+001C to U+001F.
+/// White space is as in Python's str.split(): Unicode's, and U+001C to U+001F.
 std::size_t leading_space(std::string_view text);
 
 }  // namespace evenkeel::translation

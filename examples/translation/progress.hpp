@@ -7,11 +7,10 @@
 
 namespace evenkeel::translation {
 
-/// Tells how far a run is: one line that is drawn over and over on a terminal, plain lines
-/// elsewhere.
+/// Shows the progress of a run: a bar that is updated on a terminal, and plain lines.
 class Progress {
  public:
-  /// What is shown; `share` is what is done of all, from 0 to 1.
+  /// The values that are shown; `share` is the completed part, from 0 to 1.
   struct State {
     double share;
     int64_t step;
@@ -25,13 +24,13 @@ class Progress {
   /// Whether the stream is a terminal.
   bool on_terminal() const { return on_terminal_; }
 
-  /// Draws the bar anew; nothing where there is no terminal.
+  /// Redraws the bar; does nothing without a terminal.
   void draw(const State& state);
 
-  /// A line of its own, above the bar.
+  /// Prints a line above the bar.
   void line(const std::string& text);
 
-  /// Takes the bar away.
+  /// Removes the bar.
   void clear();
 
  private:
@@ -40,7 +39,7 @@ class Progress {
   bool drawn_ = false;
 };
 
-/// `3:07`, `1:02:45`.
+/// Formats a time as `3:07` or `1:02:45`.
 std::string clock(double seconds);
 
 }  // namespace evenkeel::translation

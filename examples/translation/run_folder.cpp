@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kModel = "model.";
 constexpr const char* kVocabulary = "vocabulary";
 
-// Parameters and buffers under their names in the checkpoint.
+// Parameters and buffers with their names in the checkpoint.
 std::vector<std::pair<std::string, torch::Tensor>> tensors_of(nn::TransformerImpl& model) {
   std::vector<std::pair<std::string, torch::Tensor>> tensors;
   for (const auto& item : model.named_parameters()) {

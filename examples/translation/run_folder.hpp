@@ -28,7 +28,7 @@ struct RunFolder {
   std::string best;
 };
 
-/// A trained model with all that it takes to translate.
+/// A trained model with everything that is needed to translate.
 struct TrainedModel {
   Config config;
   Vocabulary vocabulary;
@@ -44,7 +44,7 @@ void store_model(Checkpoint& checkpoint,
                  int64_t step);
 
 /// Copies parameters and buffers into `model`. Throws CheckpointError, and changes nothing, if one
-/// is missing or of another shape.
+/// is missing or has another shape.
 void restore_model(const Checkpoint& checkpoint,
                    const std::string& file,
                    nn::TransformerImpl& model);
@@ -55,8 +55,8 @@ Config stored_config(const Checkpoint& checkpoint, const std::string& file);
 /// The vocabulary in a checkpoint.
 Vocabulary stored_vocabulary(const Checkpoint& checkpoint, const std::string& file);
 
-/// The model of a run folder, its best where there is one, else its last; or of a checkpoint file.
-/// `device` is "auto", "cpu", "cuda" or "cuda:N".
+/// Loads the model of a run folder, the best one if there is one, otherwise the last; or of a
+/// checkpoint file. `device` is "auto", "cpu", "cuda" or "cuda:N".
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device);
 
 }  // namespace evenkeel::translation

@@ -3,8 +3,8 @@
 
 namespace evenkeel::translation {
 
-/// Catches SIGINT and SIGTERM while it lives, so that work can be finished and saved first. A
-/// second one ends the program at once.
+/// Catches SIGINT and SIGTERM during its lifetime, so that work can be saved first. A second signal
+/// ends the program at once.
 class StopSignal {
  public:
   StopSignal();
@@ -12,7 +12,7 @@ class StopSignal {
   StopSignal& operator=(const StopSignal&) = delete;
   ~StopSignal();
 
-  /// The signal that came, or 0.
+  /// The signal that was received, or 0.
   static int received();
 };
 

@@ -37,7 +37,7 @@ namespace {
 
 using nlohmann::json;
 
-// Text of one purpose, cut into pieces.
+// The tokenized text of the training set or the validation set.
 struct Corpus {
   ParallelText text;
   std::vector<Pair> pairs;
@@ -58,13 +58,13 @@ void encode(Corpus& corpus, const Vocabulary& vocabulary) {
   }
 }
 
-// Where a run stands. Together with model, optimizer and generators it decides what comes.
+// The progress of a run. With model, optimizer and generators it is all that is needed to resume.
 struct State {
-  int64_t step = 0;          // updates done
+  int64_t step = 0;          // completed updates
   int64_t epoch = 0;         // epoch of the next batch
-  int64_t position = 0;      // next batch in it
+  int64_t position = 0;      // index of the next batch in it
   int64_t tokens = 0;        // target tokens seen
-  double seconds = 0.0;      // wall time, however often it was resumed
+  double seconds = 0.0;      // wall time, including earlier runs if resumed
   double window_loss = 0.0;  // since the last line of the log
   int64_t window_tokens = 0;
   double best = -std::numeric_limits<double>::max();  // validation score, the higher the better
@@ -94,7 +94,7 @@ struct State {
   }
 };
 
-// log.jsonl. Lines of a run that was cut off behind its last checkpoint are dropped on resume.
+// log.jsonl. On resume, lines that were written after the last checkpoint are dropped.
 class Log {
  public:
   Log(const std::string& file, std::optional<int64_t> resumed_step) : file_(file) {
@@ -140,8 +140,8 @@ void set_generator_state(torch::Device device, const torch::Tensor& state) {
   generator.set_state(state);
 }
 
-// The optimizer's tensors in a checkpoint: the counts of updates of all parameters in one, then
-// each parameter's mean gradient, then each one's mean squared gradient.
+// Names of the optimizer's tensors in a checkpoint: one with the update counts of all parameters,
+// then each parameter's mean gradient, then each one's mean squared gradient.
 std::string optimizer_tensor(size_t index) {
   return fmt::format("optimizer.{:05}", index);
 }
@@ -183,13 +183,13 @@ class Trainer {
   std::optional<train::FusedAdam> optimizer_;
   std::optional<BatchSchedule> schedule_;
   std::optional<Log> log_;
-  std::vector<std::vector<int64_t>> epoch_;  // batches of the epoch that `state_` names
+  std::vector<std::vector<int64_t>> epoch_;  // batches of the epoch in `state_`
   int64_t loaded_epoch_ = -1;
   State state_;
-  torch::Tensor device_loss_;  // sum since the last look, on the device
-  int64_t skipped_ = 0;        // updates that were left out, as the log has it
-  int64_t own_tokens_ = 0;     // since it was begun or resumed
-  double own_training_ = 0.0;  // seconds of that, without validation
+  torch::Tensor device_loss_;  // sum since the last read, on the device
+  int64_t skipped_ = 0;        // skipped updates that were logged
+  int64_t own_tokens_ = 0;     // since it was started or resumed
+  double own_training_ = 0.0;  // seconds of these, without validation
   Clock::time_point began_;
   double seconds_before_ = 0.0;
   int64_t validated_step_ = -1;
@@ -289,7 +289,7 @@ double Trainer::tokens_per_second() const {
   return own_training_ > 0.0 ? static_cast<double>(own_tokens_) / own_training_ : 0.0;
 }
 
-// Of the update that was done last.
+// The learning rate of the last update.
 double Trainer::learning_rate() const {
   return *config_.warmup > 0
              ? train::inverse_sqrt_lr(state_.step, *config_.lr, *config_.warmup)
@@ -322,7 +322,7 @@ std::vector<Batch> Trainer::next_batches() {
   return batches;
 }
 
-// The loss of a batch, summed over its target tokens; in float32, also under autocast.
+// The loss of a batch, summed over its target tokens; in float32 even under autocast.
 torch::Tensor Trainer::loss_of(const Batch& batch, double label_smoothing) {
   const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
     return to_tensor(ids, batch.sentences, columns, device_);
@@ -357,7 +357,7 @@ void Trainer::update(const std::vector<Batch>& batches) {
   own_tokens_ += tokens;
 }
 
-// The loss of the updates since the last line of the log; waits for the device.
+// The loss of the updates since the last line of the log; synchronises with the device.
 double Trainer::window_loss() {
   state_.window_loss += device_loss_.item<double>();
   device_loss_.zero_();
@@ -393,7 +393,7 @@ void Trainer::log_window() {
   state_.window_tokens = 0;
 }
 
-// Negative log-likelihood a token, without label smoothing.
+// Negative log-likelihood per token, without label smoothing.
 double Trainer::validation_loss() {
   const torch::NoGradGuard no_grad;
   BatchOptions options;
@@ -504,7 +504,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   const torch::NoGradGuard no_grad;
   const auto parameters = model_->parameters();
   const auto count = parameters.size();
-  // Once a scalar, the count of all parameters.
+  // Older checkpoints have one scalar for all parameters.
   const auto updates = tensor(optimizer_tensor(0)).expand({static_cast<int64_t>(count)});
   for (size_t i = 0; i < count; ++i) {
     auto& state = optimizer_->state_of(parameters[i]);
@@ -550,7 +550,7 @@ Ending Trainer::run() {
     update(next_batches());
     const bool look = state_.step % config_.log_every == 0;
     double loss = 0.0;
-    if (look || !device_.is_cuda()) loss = window_loss();  // a GPU's queue is let run on
+    if (look || !device_.is_cuda()) loss = window_loss();  // without synchronising with a GPU
     own_training_ += std::chrono::duration<double>(Clock::now() - start).count();
     if (!std::isfinite(loss)) {
       diverged_message(loss);

@@ -22,16 +22,16 @@ constexpr const char* to_string(Ending ending) {
   return "?";
 }
 
-/// Trains as the config has it, in the folder `run_dir`:
+/// Trains with the settings of `config` in the folder `run_dir`:
 ///
-///     config.json          the config, everything filled in
-///     vocabulary.model     SentencePiece's
-///     log.jsonl            one JSON object a line: training, validation, end
-///     last.safetensors     all that is needed to go on exactly
+///     config.json          the config, with all defaults filled in
+///     vocabulary.model     the SentencePiece model
+///     log.jsonl            one JSON object per line: training, validation, end
+///     last.safetensors     everything that is needed to resume exactly
 ///     best.safetensors     the model with the best validation so far
 ///
-/// SIGINT and SIGTERM save and leave. With `resume` the run goes on from last.safetensors; on the
-/// CPU its losses equal those of an unbroken run bit for bit.
+/// SIGINT and SIGTERM save a checkpoint and stop the run. With `resume`, it continues from
+/// last.safetensors; on the CPU its losses equal those of an uninterrupted run bit for bit.
 Ending train(const Config& config, bool resume);
 
 }  // namespace evenkeel::translation

@@ -20,12 +20,13 @@
 namespace evenkeel::translation {
 namespace {
 
-// SentencePiece passes over longer sentences in training, and over those with its own sign for
-// characters left out.
+// SentencePiece skips longer sentences in training, and those with its own symbol for unknown
+// characters.
 constexpr std::size_t kMaxSentenceBytes = 4192;
 constexpr std::string_view kReserved = "\u2585";
 
-// Visits the sentences of several lists, or evenly spaced ones if there are more than the limit.
+// Iterates over the sentences of several lists, or over evenly spaced ones if there are more than
+// the limit.
 class Sentences : public sentencepiece::SentenceIterator {
  public:
   Sentences(std::vector<const std::vector<std::string>*> lists, std::size_t limit)
@@ -41,7 +42,7 @@ class Sentences : public sentencepiece::SentenceIterator {
   sentencepiece::util::Status status() const override { return {}; }
 
   const std::string& value() const override {
-    // visit * total / visits, split up so that it cannot overflow
+    // visit * total / visits, without overflow
     std::size_t index = visit_ * (total_ / visits_) + visit_ * (total_ % visits_) / visits_;
     auto list = lists_.begin();
     while (index >= (*list)->size()) {
@@ -101,8 +102,9 @@ bool has_letter_or_digit(const std::string& text) {
   });
 }
 
-// Whether anything is left of the sentences after normalization; if not, SentencePiece would end
-// the whole program. Most often the first sentence tells, else a vocabulary of characters does.
+// Returns whether anything is left of the sentences after normalization; if not, SentencePiece
+// would terminate the program. Usually the first sentence is enough to know, otherwise a vocabulary
+// of characters is trained.
 bool leave_text(const Sentences& sentences, Arguments arguments) {
   for (Sentences visited = sentences; !visited.done(); visited.Next()) {
     const auto& sentence = visited.value();
@@ -121,7 +123,7 @@ bool leave_text(const Sentences& sentences, Arguments arguments) {
          processor.LoadFromSerializedProto(bytes).ok() && processor.GetPieceSize() > kEos + 1;
 }
 
-// The bytes of a new model.
+// Trains a model and returns its bytes.
 std::string train_bytes(const Sentences& sentences,
                         int64_t size,
                         const VocabularyOptions& options) {
@@ -154,7 +156,7 @@ std::string train_bytes(const Sentences& sentences,
   return bytes;
 }
 
-// Sentences of these lists, after a look at the options.
+// The sentences of these lists, with the options checked.
 Sentences choose(std::vector<const std::vector<std::string>*> lists,
                  int64_t size,
                  const VocabularyOptions& options) {
@@ -193,7 +195,7 @@ Vocabulary Vocabulary::load(std::string_view bytes) {
   sentencepiece::util::Status status;
   try {
     status = processor->LoadFromSerializedProto(bytes);
-  } catch (const std::exception& error) {  // of the search tree that SentencePiece builds
+  } catch (const std::exception& error) {  // from the trie that SentencePiece builds
     refuse(error.what());
   }
   if (!status.ok()) {

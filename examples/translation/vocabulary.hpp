@@ -16,8 +16,8 @@ class SentencePieceProcessor;
 
 namespace evenkeel::translation {
 
-inline constexpr int64_t kPad = 0;  ///< Fills up the rows of a batch.
-inline constexpr int64_t kUnk = 1;  ///< Stands for characters that the vocabulary lacks.
+inline constexpr int64_t kPad = 0;  ///< Pads the rows of a batch.
+inline constexpr int64_t kUnk = 1;  ///< Replaces characters that are not in the vocabulary.
 inline constexpr int64_t kBos = 2;  ///< Starts the decoder's input.
 inline constexpr int64_t kEos = 3;  ///< Ends a sentence.
 
@@ -27,7 +27,7 @@ class VocabularyError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// How SentencePiece chooses pieces and cuts sentences into them.
+/// The algorithm by which SentencePiece chooses pieces and segments sentences.
 enum class PieceModel {
   kUnigram,  ///< Kudo 2018, https://arxiv.org/abs/1804.10959
   kBpe,      ///< Sennrich et al. 2016, https://arxiv.org/abs/1508.07909
@@ -35,31 +35,33 @@ enum class PieceModel {
 
 /// Options for `Vocabulary::train`.
 struct VocabularyOptions {
-  /// How pieces are chosen.
+  /// The algorithm.
   PieceModel model = PieceModel::kUnigram;
-  /// Share of the text's characters that get pieces, 0.98 to 1; the rarest are left to `kUnk`.
+  /// Share of the text's characters that are covered by pieces, 0.98 to 1; the rarest become
+  /// `kUnk`.
   double character_coverage = 0.9995;
-  /// Spell missing characters as bytes, so that nothing is unknown; takes up 256 pieces.
+  /// Whether unknown characters are encoded as bytes, so that there is no `kUnk`; this uses 256
+  /// pieces.
   bool byte_fallback = false;
   /// SentencePiece's normalization: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf or identity.
   std::string normalization = "nmt_nfkc";
-  /// Threads; a different number may round differently and so give other pieces.
+  /// Number of threads. Other numbers may round differently and so give other pieces.
   int64_t num_threads = 4;
-  /// Sentences to train on at most, taken evenly from the text; 100,000 of them can take a minute
-  /// on two cores. 0: all of them
+  /// Maximal number of sentences to train on, taken evenly from the text; 0 for all. 100,000 can
+  /// take a minute on two cores.
   int64_t max_sentences = 100'000;
 };
 
-/// Cuts text into pieces with numbers and puts it together again; wraps SentencePiece.
+/// Encodes text as piece ids and decodes it; wraps SentencePiece.
 ///
-/// Copies share one model, which never changes: all members may be called from several threads.
+/// Copies share one immutable model, so all members may be called from several threads.
 class Vocabulary {
  public:
   /// Trains on sentences in memory. The same text and options give the same bytes.
   ///
-  /// `size` is a limit, special pieces included: a text too small to fill it gives fewer pieces,
-  /// see `size()`. Sentences of over 4192 bytes are passed over. Throws `VocabularyError` for
-  /// options out of range, a text without characters and a `size` without room for them.
+  /// `size` is a limit that includes special pieces: a small text gives fewer pieces, see `size()`.
+  /// Sentences of more than 4192 bytes are skipped. Throws `VocabularyError` for options out of
+  /// range, a text without characters, and a `size` that is too small for the characters.
   static Vocabulary train(const std::vector<std::string>& sentences,
                           int64_t size,
                           const VocabularyOptions& options = {});
@@ -69,30 +71,31 @@ class Vocabulary {
                           int64_t size,
                           const VocabularyOptions& options = {});
 
-  /// A vocabulary from the bytes that `serialized()` gave.
+  /// Loads a vocabulary from the bytes of `serialized()`.
   ///
-  /// Throws `VocabularyError` if the bytes are no SentencePiece model, or one whose special pieces
-  /// have other numbers than `kPad`, `kUnk`, `kBos` and `kEos`.
+  /// Throws `VocabularyError` if the bytes are not a SentencePiece model, or if the ids of its
+  /// special pieces are not `kPad`, `kUnk`, `kBos` and `kEos`.
   static Vocabulary load(std::string_view bytes);
 
-  /// A vocabulary from a file that holds such bytes.
+  /// Loads a vocabulary from a file with such bytes.
   static Vocabulary load_file(const std::string& file);
 
-  /// Writes `serialized()`; what was in the file before is lost.
+  /// Writes `serialized()` to a file, which is overwritten.
   void save_file(const std::string& file) const;
 
-  /// The model as SentencePiece's own programs read it, too.
+  /// The model, in the format of SentencePiece's own programs.
   const std::string& serialized() const { return *bytes_; }
 
-  /// The pieces of `text`, without `kBos` and `kEos`; also text like "</s>" never gives these.
+  /// Returns the piece ids of `text`, without `kBos` and `kEos`, even if the text contains "</s>".
   std::vector<int64_t> encode(std::string_view text) const;
 
-  /// Text up to the first `kEos`; `kPad` and `kBos` are passed over, `kUnk` becomes " \u2047 ".
+  /// Returns the text up to the first `kEos`; `kPad` and `kBos` are skipped, `kUnk` becomes "
+  /// \u2047 ".
   ///
-  /// Throws `VocabularyError` for a number that is no piece.
+  /// Throws `VocabularyError` for an id that is not a piece.
   std::string decode(const std::vector<int64_t>& ids) const;
 
-  /// Number of pieces, the four special ones included.
+  /// Number of pieces, including the four special ones.
   int64_t size() const { return size_; }
 
  private:
