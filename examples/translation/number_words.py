@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes parallel text to try the trainer with, without fetching anything: numbers in English and French words.
+"""Writes parallel text to try the trainer with, without a download: numbers in English and French words.
 
-    number_words.py FOLDER [PAIRS]    FOLDER/train.en and train.fr, valid.* and test.* of 250 pairs each; no pair stands twice
+    number_words.py FOLDER [PAIRS]    FOLDER/train.en and train.fr, valid.* and test.* of 250 pairs each; no pair occurs twice
 """
 
 import random

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# ./scripts/test --all-torch: builds and runs a program that uses every part against LibTorch from the oldest that
-# evenkeel takes to the newest of PyPI, the CPU part of each. To be sourced behind setup.sh.
+# ./scripts/test --all-torch: builds and runs a program that uses every part of evenkeel with the CPU part of several
+# LibTorch versions, from the oldest that is supported to the newest on PyPI. Source it after setup.sh.
 
-# The oldest, the last of CUDA 11's ABI, the one that is tested in full, the first that wants C++20, the newest.
+# The oldest, the last with CUDA 11's ABI, the one that is tested in full, the first that needs C++20, the newest.
 ALL_TORCH=(2.4.1 2.7.1 2.11.0 2.13.0 newest)
 
 newest_torch() {  # newest_torch PYTHON
   "$1" -m pip index versions torch --disable-pip-version-check 2>/dev/null | sed -n '1s/.*(\(.*\)).*/\1/p'
 }
 
-# Prints what libtorch_cpu.so of the wheel in FOLDER is linked with: requirements of the CUDA run time and CUPTI.
+# Prints the requirements for the CUDA runtime and CUPTI, which libtorch_cpu.so of the wheel in FOLDER is linked with.
 cuda_requirements() {  # cuda_requirements PYTHON FOLDER
   "$1" - "$2" <<'PYTHON'
 import re

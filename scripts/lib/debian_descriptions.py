@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Makes parallel text from Debian's package descriptions and their human translations.
 
-apt fetches the lists from the sources the machine is set up with, into a folder of its own: neither
-root nor a change to the system's lists is needed. Line N of train.en.gz translates line N of
-train.it.gz; likewise valid and test. The same package lists always give the same files.
+apt downloads the lists from the machine's configured sources into a separate folder, which needs neither
+root nor a change to the system's lists. Line N of train.en.gz translates line N of train.it.gz; the same
+holds for valid and test. The same package lists always give the same files.
 """
 
 import argparse
@@ -20,12 +20,12 @@ import time
 import unicodedata
 from pathlib import Path
 
-FORMAT = 1  # raised when the same options would give other files
+FORMAT = 1  # incremented when the same options give other files
 HELD_OUT = 2000  # segments in valid, and as many in test
 APT_HELPER = "/usr/lib/apt/apt-helper"
 
 BULLET = re.compile(r"(?:[*+•·–-]|--|o|\(?\d{1,2}[.)])\s+")
-UNTRANSLATED = "<trans>"  # what translators leave where a paragraph is still to be done
+UNTRANSLATED = "<trans>"  # the mark of a paragraph that is not translated yet
 
 
 # ---------------------------------------------------------------- the package lists
@@ -72,7 +72,7 @@ def descriptions(lines, language):
 def source_packages(lines):
     """{package: source package} of a Packages file, for packages that have another name."""
     sources, package = {}, None
-    for line in lines:  # a plain scan: such a file has a million lines, nearly all of no interest
+    for line in lines:  # a simple scan, because such a file has a million lines, nearly all irrelevant
         if line.startswith(b"Package:"):
             package = line[8:].strip().decode("utf-8", "replace")
         elif line.startswith(b"Source:") and package:
@@ -84,7 +84,7 @@ def source_packages(lines):
 
 
 def blocks(description):
-    """A description cut into paragraphs, each a list of its segments (text, then list items)."""
+    """Splits a description into paragraphs, each a list of segments (text, then list items)."""
     head, *body = description.split("\n")
     paragraphs, segments, in_item = [[head.strip()]], [], False
     for raw in body:
@@ -100,7 +100,7 @@ def blocks(description):
         if bullet:
             segments.append([text[bullet.end():]])
             in_item = indented
-        elif not segments or (in_item and not indented):  # the text goes on after its list
+        elif not segments or (in_item and not indented):  # the text continues after its list
             segments.append([text])
             in_item = False
         else:
@@ -115,7 +115,7 @@ def clean(text):
 
 
 def aligned_segments(english, translated):
-    """Pairs of segments that translate each other, as far as both sides are cut alike."""
+    """Aligns segments, as far as both sides are split in the same way."""
     ours, theirs = blocks(english), blocks(translated)
     if len(ours) != len(theirs):
         ours, theirs = ours[:1], theirs[:1]  # the synopsis is the first on both sides
@@ -131,7 +131,7 @@ def letter_share(text):
 
 
 def is_wanted(source, target, min_words, max_words):
-    """Whether a pair is text, of the wanted length, and plausibly a translation."""
+    """Returns whether a pair is text, has a length in range, and is plausibly a translation."""
     source_words, target_words = len(source.split()), len(target.split())
     return (
         min_words <= source_words <= max_words
@@ -166,17 +166,17 @@ def digest(*texts):
 
 
 def split(pairs, held_out=HELD_OUT):
-    """{"train" | "valid" | "test": [(English, translation)]}, by group, in an order set by hashes.
+    """{"train" | "valid" | "test": [(English, translation)]}, by group, in an order given by hashes.
 
-    A group is never in two parts, and what valid or test says on either side is not in train; nor is
-    what test says in valid. Small collections give a tenth to each of valid and test.
+    A group is in only one part. No segment of valid or test is in train, on either side, and no segment of
+    test is in valid. Small collections give a tenth to each of valid and test.
     """
     held_out = min(held_out, len(pairs) // 10)
     groups = {}
     for group, source, target in pairs:
         groups.setdefault(group, []).append((source, target))
     left = iter(sorted(groups, key=digest))
-    parts, known = {}, set()  # known: all the sides of the parts before
+    parts, known = {}, set()  # known: all segments of the earlier parts
     for name in ("test", "valid", "train"):
         limit = len(pairs) if name == "train" else held_out
         part = []
@@ -188,7 +188,7 @@ def split(pairs, held_out=HELD_OUT):
 
 
 def write_parts(parts, output, language, about):
-    """Writes the .gz files, all of them or none; made.json, written last, says the set is whole."""
+    """Writes all of the .gz files or none; made.json is written last and marks the set as complete."""
     output.mkdir(parents=True, exist_ok=True)
     made = output / "made.json"
     made.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def write_parts(parts, output, language, about):
 
 
 class AptLists:
-    """Package lists in a folder of their own, next to the system's."""
+    """Package lists in a separate folder."""
 
     def __init__(self, folder, language):
         if not shutil.which("apt-get"):
@@ -233,7 +233,7 @@ class AptLists:
             f'Acquire::Languages {{ "en"; "{language}"; }};\n'
             "#clear APT::Update::Post-Invoke;\n"
             "#clear APT::Update::Post-Invoke-Success;\n"
-            'APT::Sandbox::User "";\n'  # else root could not write below a private folder
+            'APT::Sandbox::User "";\n'  # otherwise root could not write to a private folder
             'Acquire::Retries "2";\n'
         )
         self.options = ["-c", str(self.config)]
@@ -256,13 +256,13 @@ class AptLists:
         return done.stdout.splitlines() if done.returncode == 0 else []
 
     def update(self):
-        """Fetches what is missing or old; a source that fails is no error as long as others do."""
+        """Downloads missing or outdated lists; a failing source is not an error as long as others work."""
         done = self._run("-o", "pkgCacheFile::Generate=false", "update")  # nothing is installed
         trouble = [line for line in done.stdout.splitlines() if line[:2] in ("E:", "W:")]
         return done.returncode, trouble
 
     def files(self, kind, *conditions):
-        """The files of one kind (Packages, Translations) that are there, of section main."""
+        """Returns the existing files of one kind (Packages, Translations), of section main."""
         names = self._targets(
             "$(FILENAME)", f"Created-By: {kind}", "Component: main", *conditions
         )
@@ -270,7 +270,7 @@ class AptLists:
 
     @staticmethod
     def lines(path):
-        """The lines of a list, however apt has compressed it."""
+        """Yields the lines of a list, regardless of its compression."""
         with subprocess.Popen([APT_HELPER, "cat-file", path], stdout=subprocess.PIPE) as cat:
             yield from cat.stdout
         if cat.returncode:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Trains the same deep Transformer under several schemes, side by side, and shows what becomes of it.
+"""Trains the same deep Transformer under several schemes, in parallel, and reports the results.
 
-./scripts/demo builds the trainer and fetches the text, then runs this.
+./scripts/demo builds the trainer and downloads the text, then runs this.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROW_SECONDS = 15
 PAGE_SECONDS = 20
 
-# Runs of one thread side by side learn more in a few minutes than one after the other with all cores.
+# In a few minutes, parallel runs of one thread each learn more than sequential runs on all cores.
 CPU = {
     "max_words": 10,
     "model": {"embed-dim": 64, "dim-feedforward": 128, "num-heads": 4, "vocab-size": 2000},
@@ -39,7 +39,7 @@ CPU = {
     },
     "valid_every": 100,
     "valid_sentences": 250,
-    "reserve": 35,  # seconds for what follows training
+    "reserve": 35,  # seconds for the steps after training
 }
 GPU = {
     "max_words": 60,
@@ -53,13 +53,13 @@ GPU = {
 }
 OUTPUT_CHANGE = {"depths": "2,6,12,18", "embed-dim": 256, "trials": 4, "seeds": 3}
 TEST_SENTENCES = 500
-VOCAB_SENTENCES = 20000  # enough for so small a vocabulary, in a few seconds
-OVERRUN_SECONDS = 90  # a trainer that goes on for longer than this hangs
-FEWEST_SECONDS = 20  # of training, however little of the budget is left
+VOCAB_SENTENCES = 20000  # enough for such a small vocabulary; takes a few seconds
+OVERRUN_SECONDS = 90  # a trainer that runs for longer than this hangs
+FEWEST_SECONDS = 20  # of training, even if less of the budget is left
 
 
 def has_scheme(name):
-    """Whether the library has a scheme of that name, before there is a program to ask."""
+    """Returns whether the library has a scheme of that name, before the trainer is built."""
     headers = (ROOT / "include" / "evenkeel" / "residual").glob("*.hpp")
     return bool(re.fullmatch("[a-z0-9-]+", name)) and any(f'"{name}"' in header.read_text() for header in headers)
 
@@ -67,7 +67,7 @@ def has_scheme(name):
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
-        description="Trains a deep translation model under several schemes side by side, from nothing, "
+        description="Trains a deep translation model with several schemes in parallel, from scratch, "
         "and writes a page about it. The text is Debian's package descriptions, English to Italian.",
         epilog="The whole takes --minutes, set-up included: the first time on a bare machine less of it "
         "is left for training than afterwards.",
@@ -89,7 +89,7 @@ def parse(arguments):
         "--output", type=Path, default=ROOT / "build" / "demo" / "report", metavar="DIR",
         help="for the page, logs and models (default: build/demo/report of the project)",
     )
-    # What scripts/demo adds.
+    # Added by scripts/demo.
     for name in ("--plan", "--gpu"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     for name in ("--program", "--data"):
@@ -127,7 +127,7 @@ def read_lines(path):
 
 
 def prepare_own_text(options):
-    """Splits the user's text like Debian's, by source segment; returns the folder and the names."""
+    """Splits the user's text like Debian's, by source segment; returns the folder."""
     source, target = read_lines(options.source), read_lines(options.target)
     for side in (source, target):
         if side[-1] == "":
@@ -143,7 +143,7 @@ def prepare_own_text(options):
             pairs[pair] = None
     print(f"==> {len(pairs):,} of {len(source):,} pairs are new and have at most {options.max_words} words", flush=True)
     if len(pairs) < 1000:
-        raise SystemExit("error: that is too little to train on; --max-words lets longer segments in")
+        raise SystemExit("error: this is too little text to train on; set a higher --max-words")
     parts = debian_descriptions.split([(pair[0], *pair) for pair in pairs])
     folder = options.output / "text"
     debian_descriptions.write_parts(parts, folder, "target", {"from": [str(options.source), str(options.target)]})
@@ -154,11 +154,11 @@ def prepare_own_text(options):
 
 
 class Job:
-    """One process of the trainer's, its output in a file; started when a core is free."""
+    """A process of the trainer with its output in a file; started when a slot is free."""
 
     def __init__(self, name, command, log, done, is_training=False):
         self.name, self.command, self.log = name, [str(part) for part in command], log
-        self.done = done  # called with the job when it has ended
+        self.done = done  # called with the job when it ends
         self.is_training = is_training
         self.process = None
         self.started = None
@@ -172,7 +172,7 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches it through us, once
+                start_new_session=True,  # so that Ctrl-C is only forwarded by this process
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
 
@@ -186,7 +186,7 @@ class Job:
 
 
 class Pool:
-    """Runs jobs, at most so many at a time, in the order in which they were added."""
+    """Runs jobs in the order in which they are added, at most `slots` at a time."""
 
     def __init__(self, slots):
         self.slots, self.waiting, self.running = slots, [], []
@@ -195,7 +195,7 @@ class Pool:
         self.waiting.append(job)
 
     def poll(self):
-        """Starts what can start; returns the jobs that have ended since."""
+        """Starts jobs if slots are free; returns the jobs that have ended since the last call."""
         ended = [job for job in self.running if job.process.poll() is not None]
         self.running = [job for job in self.running if job not in ended]
         while self.waiting and len(self.running) < self.slots:
@@ -214,7 +214,7 @@ class Pool:
 
 
 class Interrupted(Exception):
-    """Ctrl-C came; raised between two looks at the jobs, never while one is being started."""
+    """Raised after Ctrl-C, between two polls of the jobs, never while one is being started."""
 
 
 # ---------------------------------------------------------------- the demonstration
@@ -258,8 +258,8 @@ class Demo:
         self.output = options.output.resolve()
         self.page = self.output / "index.html"
         self.deadline = options.started + 60 * options.minutes
-        # All at once, so that their curves can be compared as they grow and no core is ever idle; one
-        # more for what is measured beside the training.
+        # All in parallel, so that their curves can be compared during training and no core is idle; one
+        # more slot for the measurements.
         self.pool = Pool(len(options.schemes) + 1)
         listed = subprocess.run([self.program, "schemes", "--json"], capture_output=True, text=True, check=True)
         for scheme in map(json.loads, listed.stdout.splitlines()):
@@ -305,7 +305,7 @@ class Demo:
     # -- jobs
 
     def seconds_of_training(self):
-        """What each run gets so that all of them, and what follows, end in time."""
+        """Returns the seconds for each run such that all of them, and the later steps, end in time."""
         left = self.deadline - time.time() - self.hardware["reserve"]
         return max(FEWEST_SECONDS, int(left) - 5)  # 5: loading, last evaluation
 
@@ -347,7 +347,7 @@ class Demo:
         )
 
     def add_after_training(self, job):
-        """Puts a job behind the runs that still wait, but before what is measured at leisure."""
+        """Inserts a job after the waiting runs, but before the measurements."""
         place = sum(waiting.is_training for waiting in self.pool.waiting)
         self.pool.waiting.insert(place, job)
 
@@ -379,7 +379,7 @@ class Demo:
         if job.process.returncode == 0:
             return
         if job.killed:
-            print(f"==> {job.name}: left out, the time is over", flush=True)
+            print(f"==> {job.name}: skipped, out of time", flush=True)
             return
         self.failed = True
         code = job.process.returncode
@@ -405,7 +405,7 @@ class Demo:
             runs=list(self.runs.values()),
             running=running,
             note=note,
-            model=f"{options.layers} + {options.layers} layers, width {model['embed-dim']}, trained from nothing on "
+            model=f"{options.layers} + {options.layers} layers, width {model['embed-dim']}, trained from scratch on "
             f"{self.about_text}. All schemes see the same text and get the same time.",
             seconds=self.training,
             test=self.test,
@@ -463,7 +463,7 @@ class Demo:
         print(line.rstrip(), flush=True)
 
     def loop(self):
-        """Until all jobs are done; the last ones are given up when the time is over."""
+        """Runs until all jobs are done; the last ones are killed at the end of the time budget."""
         next_page = time.monotonic()
         next_row = next_page + ROW_SECONDS
         grace = self.deadline + 20
@@ -509,16 +509,16 @@ class Demo:
             flush=True,
         )
         if self.training < 60:
-            print("==> That is little time to learn; --minutes gives more", flush=True)
+            print("==> This is little time to learn; set a higher --minutes", flush=True)
         note = ""
         self.write_page(True)
-        print(f"==> The page, renewed as it goes: {self.page}", flush=True)
+        print(f"==> The page, updated during training: {self.page}", flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.interrupt)
         try:
             self.loop()
         except Interrupted:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C exits at once
             print("\n==> Stopping; the page is still written", flush=True)
             self.stop()
             note = "Stopped before the end."
@@ -537,7 +537,7 @@ class Demo:
             for job in self.pool.poll():
                 if job.is_training:
                     job.done(job)
-                    self.pool.waiting.clear()  # no translation any more
+                    self.pool.waiting.clear()  # skip the translations
             time.sleep(0.1)
         self.pool.signal(signal.SIGKILL)
         for run in self.runs.values():
@@ -565,12 +565,12 @@ class Demo:
 
 def main():
     options = parse(sys.argv[1:])
-    if options.plan:  # for scripts/demo: are these options good, and what text is wanted
+    if options.plan:  # for scripts/demo: checks the options and prints which text is needed
         print("own" if options.source else options.max_words)
         return 0
     if not options.program or not (options.data or options.source):
-        raise SystemExit("error: started by hand this needs --program and --data; use ./scripts/demo")
-    import report  # needs matplotlib and jinja2, which --help and --plan shall not
+        raise SystemExit("error: expected --program and --data, which ./scripts/demo passes; run that instead")
+    import report  # needs matplotlib and jinja2, which --help and --plan must not
 
     options.typed = shlex.join(shlex.split(options.typed))
     try:

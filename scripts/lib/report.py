@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The page that shows what the demonstration measured: one file, without any script or network."""
+"""The page with the results of the demo: a single file without scripts or network access."""
 
 import io
 import json
@@ -18,11 +18,11 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator  # noqa: E4
 
 REFRESH_SECONDS = 20
 
-# What schemes are called, by name and in the library's order: `evenkeel-translate schemes --json` says.
+# Titles of schemes by name, in the library's order, from `evenkeel-translate schemes --json`.
 TITLES = {}
 
-# Charts are drawn with stand-in colours, which the page's style sheet then resolves for light and
-# dark: see _themed().
+# Charts are drawn with placeholder colours, which the page's style sheet resolves for light and dark
+# mode: see _themed().
 STAND_INS = {
     "#010101": "--ink",
     "#010102": "--muted",
@@ -33,7 +33,7 @@ COLOURS = {variable[2:]: stand_in for stand_in, variable in STAND_INS.items()}
 
 
 def colour_name(scheme):
-    """Which colour of the page a scheme has; the same in every chart."""
+    """Returns the colour of a scheme, which is the same in every chart."""
     return f"scheme-{list(TITLES).index(scheme) % 8}" if scheme in TITLES else "ink"
 
 
@@ -41,14 +41,14 @@ def colour_name(scheme):
 
 
 def finite(value):
-    """The value if it is a finite number, else None."""
+    """Returns the value if it is a finite number, otherwise None."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return value
     return None
 
 
 def read_events(path):
-    """The JSON objects of a log that may be growing; a line that is not whole yet is left out."""
+    """Returns the JSON objects of a log that may still grow; an incomplete line is skipped."""
     events = []
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
@@ -66,7 +66,7 @@ def read_events(path):
 
 @dataclass
 class Run:
-    """One scheme's training: what its log says, and what was found afterwards."""
+    """The training of one scheme: the values of its log, and the results."""
 
     scheme: str
     status: str = "waiting"  # waiting, training, finished, stopped, diverged, failed
@@ -93,7 +93,7 @@ class Run:
         self.end = ends[-1] if ends else {}
 
     def last(self, key, events=None):
-        """The newest value of a field of the log, None if there is none or it is no number."""
+        """Returns the latest value of a field of the log, or None if there is none or it is not a number."""
         events = self.train if events is None else events
         return finite(events[-1].get(key)) if events else None
 
@@ -123,7 +123,7 @@ class Run:
         return [pair for pair in pairs if None not in pair]
 
     def is_stuck(self):
-        """Whether it has learnt next to nothing since the first quarter of its training."""
+        """Returns whether it has hardly learned anything since the first quarter of its training."""
         losses = [loss for _, loss in self.points(self.train, "loss")]
         if len(losses) < 8 or self.bleu is None or self.bleu >= 1:
             return False
@@ -133,13 +133,13 @@ class Run:
 
 @dataclass
 class State:
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     runs: list
     running: bool = False
-    note: str = ""  # how far the demonstration is
+    note: str = ""  # the progress of the demo
     model: str = ""  # "18 + 18 layers, ..."
-    seconds: float = 0.0  # what each run may train
+    seconds: float = 0.0  # training time of each run
     test: list = field(default_factory=list)  # [(source, reference)]
     output_change: list = field(default_factory=list)
     facts: list = field(default_factory=list)  # [(name, value)]: settings, command, machine, date
@@ -174,7 +174,7 @@ def growth(records, scheme):
 
 
 def reading(state):
-    """What is to be seen, in a few sentences that follow from the numbers alone."""
+    """Returns a few sentences that describe the numbers."""
     sentences = []
     learning, stuck, diverged = [], [], []
     for run in state.runs:
@@ -199,9 +199,9 @@ def reading(state):
             f"loss of {losses}: too high for a translation to come out."
         )
     if diverged:
-        sentences.append(f"{listed(run.name for run in diverged)} diverged: the loss is no number any more.")
+        sentences.append(f"{listed(run.name for run in diverged)} diverged: the loss is NaN or infinite.")
     if not sentences:
-        sentences.append("Training has begun; the first translations are scored in a minute or so.")
+        sentences.append("Training has started; the first translations are scored in a minute or so.")
     ratios = [(name, growth(state.output_change, scheme)) for scheme, name in TITLES.items()]
     ratios = [(name, found) for name, found in ratios if found]
     if ratios:
@@ -230,7 +230,7 @@ STATUS_WORDS = {
 
 
 def summary(runs):
-    """(heads, rows) of the table of results, as text; the terminal prints the same."""
+    """Returns (heads, rows) of the table of results as text, which the terminal prints too."""
     heads = ["scheme", "steps", "tokens/s", "training loss", "validation loss", "validation BLEU"]
     heads += ["test BLEU", "outcome"]
     rows = []
@@ -276,7 +276,7 @@ def _style():
     return {
         "font.size": 10,
         "font.family": "sans-serif",
-        "svg.fonttype": "none",  # text stays text, in the page's font
+        "svg.fonttype": "none",  # keep text as text, in the page's font
         "svg.hashsalt": "evenkeel",
         "text.color": COLOURS["ink"],
         "axes.labelcolor": COLOURS["muted"],
@@ -305,7 +305,7 @@ def _style():
 
 
 def _themed(figure, prefix):
-    """The figure as inline SVG with colours that follow the page and ids that are its own."""
+    """Returns the figure as inline SVG with the colours of the page and unique ids."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
@@ -331,7 +331,7 @@ def _axes(title, x_label, right=0.77):
 
 
 def _label_ends(axes, ends):
-    """Names the lines at the right edge, moved apart where they would overlap."""
+    """Labels the lines at the right edge; labels that would overlap are moved apart."""
     if not ends:
         return
     to_axes = axes.transData + axes.transAxes.inverted()
@@ -354,7 +354,7 @@ def _label_ends(axes, ends):
 
 
 def _thinned(points, most=240):
-    """At most so many points: the means of neighbours."""
+    """Reduces the number of points to a limit by averaging neighbours."""
     size = math.ceil(len(points) / most) if points else 1
     chunks = [points[i : i + size] for i in range(0, len(points), size)]
     return [(chunk[-1][0], mean([y for _, y in chunk])) for chunk in chunks]
@@ -375,7 +375,7 @@ def curves(runs, title, prefix, events_of, key, from_zero):
         values = [y for _, points in lines for _, y in points]
         low, high = min(values), max(values)
         start = sorted(points[0][1] for _, points in lines)[len(lines) // 2]
-        if not from_zero and high > 2 * start:  # a run that blew up shall not flatten the others
+        if not from_zero and high > 2 * start:  # a diverged run must not flatten the others
             high = 2 * start
         room = 0.06 * (high - low) or 0.5
         axes.set_ylim(0 if from_zero else low - room, max(high + room, 1 if from_zero else high))
@@ -430,7 +430,7 @@ def output_change_chart(records):
 
 
 def render(state):
-    """The page as text."""
+    """Returns the page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -453,7 +453,7 @@ def render(state):
 
 
 def write(state, path):
-    """Writes the page; whoever reads it meanwhile sees the old or the new one, whole."""
+    """Writes the page atomically: readers see either the old or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".new")

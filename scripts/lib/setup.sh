@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# What scripts/test and scripts/demo need before they can build: Debian packages, LibTorch, Python
-# packages. To be sourced. All functions may be called again and are quick when all is there; what
-# they install with pip lies in the folder .deps of the project and can be deleted at any time.
+# Installs the dependencies of scripts/test and scripts/demo: Debian packages, LibTorch, Python packages.
+# To be sourced. All functions may be called repeatedly and return quickly if everything is installed.
+# Everything from pip is in the folder .deps of the project, which can be deleted at any time.
 #
-# An install that was interrupted is never taken for a whole one: folders are filled under another
-# name first (torch-cpu), or hold the file .installing until pip is through (the venvs).
+# An interrupted install is never mistaken for a complete one: folders have another name until they are
+# complete (torch-cpu), or contain the file .installing until pip has finished (the venvs).
 
 EVENKEEL_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 EVENKEEL_DEPS=$EVENKEEL_ROOT/.deps
 TORCH_MIN_VERSION=2.4
 TORCH_REQUIREMENT=torch==2.11.0
-# What libtorch_cpu.so of this very wheel links to, even where no GPU is used.
+# The libraries that libtorch_cpu.so of this wheel is linked with, even if no GPU is used.
 TORCH_CPU_REQUIREMENTS=("$TORCH_REQUIREMENT" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 
 say() { printf '==> %s\n' "$*"; }
@@ -26,7 +26,7 @@ has_nvidia_gpu() {
   [[ -e /dev/nvidia0 ]] || { command -v nvidia-smi && nvidia-smi -L | grep -q GPU; } >/dev/null 2>&1
 }
 
-# need_packages NAME...: Debian packages; says and asks for nothing when all are installed.
+# need_packages NAME...: installs Debian packages; prints nothing if all are installed.
 need_packages() {
   if [[ -n ${EVENKEEL_SKIP_PACKAGES:-} ]]; then
     return
@@ -58,7 +58,7 @@ need_packages() {
   say "Installing Debian packages: ${missing[*]}"
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0) log
   log=$(mktemp)
-  # A source that cannot be reached need not matter: what counts is whether the packages install.
+  # An unreachable package source is not an error as long as the packages can be installed.
   "${apt[@]}" update >"$log" 2>&1 || true
   if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
     tail -n 20 "$log" >&2
@@ -69,7 +69,7 @@ need_packages() {
   rm -f "$log"
 }
 
-# Runs a command while no other of this project's commands installs into .deps.
+# Runs a command while holding the lock on .deps.
 with_deps_lock() {
   mkdir -p "$EVENKEEL_DEPS"
   if command -v flock >/dev/null; then
@@ -86,7 +86,7 @@ pip_install() {  # pip_install PYTHON ARGUMENT...
   "$1" -m pip install --quiet --no-input --disable-pip-version-check "${@:2}"
 }
 
-# make_venv FOLDER [ARGUMENT...]: a venv that is marked as unfinished until finish_venv.
+# make_venv FOLDER [ARGUMENT...]: makes a venv that is marked as incomplete until finish_venv.
 make_venv() {
   local folder=$1 python
   rm -rf "$folder"
@@ -103,7 +103,7 @@ make_venv() {
 
 finish_venv() { rm -f "$1/.installing"; }
 
-# Whether PYTHON has all these distributions.
+# Returns whether PYTHON has all of these distributions.
 has_distributions() {  # has_distributions PYTHON NAME...
   "$1" -c '
 import sys
@@ -142,7 +142,7 @@ torch_version() {  # of a CMake prefix
     "$1"/{,Torch,share/cmake/Torch,lib/cmake/Torch}/TorchConfigVersion.cmake 2>/dev/null | head -n 1 || true
 }
 
-# Prints the first prefix of CMAKE_PREFIX_PATH or Torch_DIR under which a LibTorch lies.
+# Prints the first prefix of CMAKE_PREFIX_PATH or Torch_DIR that contains a LibTorch.
 torch_prefix_of_environment() {
   local prefix suffix prefixes
   IFS=':;' read -r -a prefixes <<<"${Torch_DIR:-}:${CMAKE_PREFIX_PATH:-}"
@@ -159,7 +159,7 @@ torch_prefix_of_environment() {
 
 install_torch_cpu() {
   local whole=$EVENKEEL_DEPS/torch-cpu partial=$EVENKEEL_DEPS/.torch-cpu.partial python
-  if [[ -d $whole ]]; then  # another command has installed it while this one waited for the lock
+  if [[ -d $whole ]]; then  # installed by another command while this one waited for the lock
     return
   fi
   python=$EVENKEEL_DEPS/pip/bin/python
@@ -187,7 +187,7 @@ install_venv() {  # install_venv FOLDER ARE_THERE_NAMES -- REQUIREMENT...
   else
     local with_system=()
     if [[ " ${names[*]} " == *" torch "* ]] && torch_prefix_of python3 >/dev/null; then
-      with_system=(--system-site-packages)  # a torch that is there already need not be fetched
+      with_system=(--system-site-packages)  # use the installed torch instead of downloading it
     fi
     make_venv "$folder" "${with_system[@]}" || return
   fi
@@ -197,8 +197,8 @@ install_venv() {  # install_venv FOLDER ARE_THERE_NAMES -- REQUIREMENT...
 
 # find_or_install_torch cpu|full: sets TORCH_PREFIX, to be passed as -DCMAKE_PREFIX_PATH.
 #
-# cpu is enough to run on a machine without an NVIDIA GPU and a tenth of the download; full is what
-# Python can import and what uses a GPU.
+# cpu is enough on a machine without an NVIDIA GPU, and a tenth of the download; full is needed to import
+# torch in Python and to use a GPU.
 find_or_install_torch() {
   local part=$1 own=$EVENKEEL_DEPS/python where
   if TORCH_PREFIX=$(torch_prefix_of_environment); then
@@ -226,8 +226,8 @@ find_or_install_torch() {
 
 # need_python_packages tests|report: sets PYTHON to an interpreter that has the packages.
 #
-# tests: PyTorch, numpy, sacrebleu, admin-torch and safetensors (references), and what the report needs.
-# report: matplotlib and jinja2, from wherever they are.
+# tests: PyTorch, numpy, sacrebleu, admin-torch and safetensors (references), and those of the report.
+# report: matplotlib and jinja2, from any interpreter that has them.
 need_python_packages() {
   local own=$EVENKEEL_DEPS/python
   local for_report=(matplotlib jinja2) for_tests=(torch numpy sacrebleu admin-torch safetensors matplotlib jinja2)
@@ -255,8 +255,8 @@ need_python_packages() {
     fail "Python packages could not be installed"
 }
 
-# configure_and_build FOLDER TARGET CMAKE_ARGUMENT...: with EVENKEEL_CMAKE_FLAGS behind them. All sources of a target are
-# compiled as one, which takes half the time: most of it goes into LibTorch's headers.
+# configure_and_build FOLDER TARGET CMAKE_ARGUMENT...: appends EVENKEEL_CMAKE_FLAGS. Uses unity builds, which take half
+# the time, because most of it is spent in LibTorch's headers.
 configure_and_build() {
   local folder=$1 target=$2 launcher=() cmake_flags=() log
   read -ra cmake_flags <<<"${EVENKEEL_CMAKE_FLAGS:-}"
@@ -270,7 +270,7 @@ configure_and_build() {
     -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=0 \
     "-DCMAKE_PREFIX_PATH=$TORCH_PREFIX" "${launcher[@]}" "${@:3}" "${cmake_flags[@]}" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
-    fail "CMake could not configure; all it said is in $log"
+    fail "CMake could not configure; its output is in $log"
     return
   fi
   say "Building $target in ${folder#"$EVENKEEL_ROOT"/}"
