@@ -63,7 +63,7 @@ class NormType {
     TORCH_CHECK(eps == 0.0 || !(own() || kind_ == NormKind::kDyT),
                 "norm: ",
                 name(),
-                " takes no eps from outside, but got ",
+                " does not take an eps, but got ",
                 eps);
     if (own()) return make_(embed_dim);
     const auto with_eps = [&](auto options) { return eps > 0.0 ? options.eps(eps) : options; };

@@ -174,11 +174,12 @@ TEST_F(AnatomyBuilderTest, NamesEveryParameterWithoutARoleAndChangesNothing) {
       [](ToldImpl& m, AnatomyBuilder& anatomy) { anatomy.sublayer("feed_forward").input(m.a); });
   const auto before = test::copy_of_state(*model);
 
-  EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: expected a role for every parameter of evenkeel::test::Told, but "
-                     "these have none: scale, b.weight, b.bias. AnatomyOf<evenkeel::test::Told> "
-                     "was run for the model of type evenkeel::test::Told, but does not tell them: "
-                     "add them there"));
+  EXPECT_TRUE(
+      throws([&] { anatomy_of(model); },
+             "anatomy: expected a role for every parameter of evenkeel::test::Told, but "
+             "these have none: scale, b.weight, b.bias. AnatomyOf<evenkeel::test::Told> "
+             "was run for the model of type evenkeel::test::Told, but does not describe them: "
+             "add them there"));
   EXPECT_TRUE(test::has_state(*model, before));
 }
 
@@ -191,7 +192,7 @@ TEST_F(AnatomyBuilderTest, SaysToNameTheTypeOfBlocksThatItWasNotToldOf) {
       "AnatomyOf was run: specialise evenkeel::AnatomyOf<evenkeel::test::OwnBlock> and name that "
       "type, as in anatomy_of<evenkeel::test::OwnBlock>(model) or "
       "TFixupInit<evenkeel::test::OwnStack, evenkeel::test::OwnBlock>; or specialise "
-      "evenkeel::AnatomyOf<evenkeel::test::OwnStack> and tell there which blocks are the "
+      "evenkeel::AnatomyOf<evenkeel::test::OwnStack> and describe there which blocks are the "
       "encoder(...) and which the decoder(...). No AnatomyOf was run at all"));
 }
 
@@ -217,8 +218,9 @@ TEST_F(AnatomyBuilderTest, TakesOneRoleForAParameter) {
   Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
     anatomy.sublayer("feed_forward").input(m.a).output(m.a);
   });
-  EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: a.weight was told two roles, feed-forward in and feed-forward out"));
+  EXPECT_TRUE(
+      throws([&] { anatomy_of(model); },
+             "anatomy: a.weight was given two roles, feed-forward in and feed-forward out"));
 }
 
 TEST_F(AnatomyBuilderTest, TakesNoEmbeddingThatIsAlreadySomethingElse) {
@@ -227,7 +229,7 @@ TEST_F(AnatomyBuilderTest, TakesNoEmbeddingThatIsAlreadySomethingElse) {
     anatomy.embedding(m.a->weight);
   });
   EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: a.weight was told two roles, feed-forward in and embedding"));
+                     "anatomy: a.weight was given two roles, feed-forward in and embedding"));
 }
 
 TEST_F(AnatomyBuilderTest, TakesNoTensorThatIsNoParameterOfTheModel) {
@@ -235,7 +237,7 @@ TEST_F(AnatomyBuilderTest, TakesNoTensorThatIsNoParameterOfTheModel) {
     anatomy.sublayer("attention").value(torch::zeros({5, 3}));
   });
   EXPECT_TRUE(throws([&] { anatomy_of(model); },
-                     "anatomy: a tensor of shape [5, 3] was told the role value, but is no "
+                     "anatomy: a tensor of shape [5, 3] was given the role value, but is not a "
                      "parameter of "));
 }
 

@@ -115,7 +115,7 @@ TEST_F(LayersTest, AreNotMadeOfAttentionAndFeedForwardOneEach) {
   model->tell = walked;
   EXPECT_TRUE(throws([&] { anatomy_of<Expert>(model); },
                      "anatomy: which modules form a layer of the encoder is not known: attention "
-                     "is attention alone, experts.0 a feed-forward alone. Specialise "
+                     "is only an attention, experts.0 only a feed-forward. Specialise "
                      "evenkeel::AnatomyOf for the block that holds them, with a sublayer(...) for "
                      "each; the experts of a mixture are one: "));
 

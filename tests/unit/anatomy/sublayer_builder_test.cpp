@@ -204,8 +204,8 @@ TEST_F(SublayerBuilderTest, TakesABiasForTheMatricesToldBeforeIt) {
           anatomy.sublayer("attention").value(v).output(o).bias(odd);
         });
       },
-      "anatomy: expected the bias odd of as many rows as the matrices without a bias that were "
-      "told before it in the sub-layer attention, but got 3 and 4"));
+      "anatomy: expected the bias odd to have as many rows as the preceding matrices without a "
+      "bias in the sub-layer attention, but got 3 and 4"));
 }
 
 TEST_F(SublayerBuilderTest, KnowsNormsAndGainsAndWhereTheyStand) {
@@ -283,8 +283,8 @@ INSTANTIATE_TEST_SUITE_P(
             96,
             [](SublayerBuilder& s, const Linear& l) { s.query_key_value(l); },
             "anatomy: expected the packed projection packed.weight of shape "
-            "[3 * embed_dim, embed_dim], but got [96, 64]. Where its parts are not equal, "
-            "tell their rows: query_key_value(projection, query_rows, key_rows, value_rows)"},
+            "[3 * embed_dim, embed_dim], but got [96, 64]. If its parts are not equal, "
+            "pass their rows: query_key_value(projection, query_rows, key_rows, value_rows)"},
         PackedCase{"KeyAndValueAsQueryKeyValue",
                    96,
                    192,
@@ -294,8 +294,8 @@ INSTANTIATE_TEST_SUITE_P(
                    64,
                    32,
                    [](SublayerBuilder& s, const Linear& l) { s.key_value(l); },
-                   "of shape [2 * embed_dim, embed_dim], but got [32, 64]. Where its parts are not "
-                   "equal, tell their rows: key_value(projection, key_rows, value_rows)"},
+                   "of shape [2 * embed_dim, embed_dim], but got [32, 64]. If its parts are not "
+                   "equal, pass their rows: key_value(projection, key_rows, value_rows)"},
         PackedCase{"WrongSizes",
                    64,
                    96,

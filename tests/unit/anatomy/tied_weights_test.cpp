@@ -113,7 +113,7 @@ TEST_F(TiedWeightsTest, AreRefusedBetweenAnEmbeddingAndAMatrixOfALayer) {
           told.sublayer("feed_forward").input(fc1);
         });
       },
-      "anatomy: tokens.weight, tied to fc1.weight, was told two roles, embedding and feed-forward "
+      "anatomy: tokens.weight, tied to fc1.weight, was given two roles, embedding and feed-forward "
       "in. Only embeddings and heads may be tied to one another"));
 }
 
@@ -135,8 +135,8 @@ TEST_F(SharedBlockTest, IsRefusedInAVector) {
   EXPECT_TRUE(throws(
       [&] { anatomy_told(model, [&](AnatomyBuilder& told) { told.encoder(blocks); }); },
       "anatomy: a block of type evenkeel::test::OwnBlock is shared by several layers; it is "
-      "registered as layer. Initial weights depend on where a layer stands: give each layer a "
-      "block of its own"));
+      "registered as layer. Initial weights depend on the position of a layer: give each layer "
+      "its own block"));
 }
 
 TEST_F(SharedBlockTest, IsRefusedInAModuleList) {
@@ -167,7 +167,7 @@ TEST_F(SharedBlockTest, IsRefusedWhereOneMatrixIsToldInTwoSublayers) {
           told.layer().sublayer("attention").query(q);
         });
       },
-      "anatomy: q.weight is shared: it was told to be the query of sub-layer 0 of the encoder and "
+      "anatomy: q.weight is shared: it is the query of sub-layer 0 of the encoder and "
       "of sub-layer 1 of the encoder"));
 }
 

@@ -189,9 +189,10 @@ TEST(LanguageModelErrorTest, ChecksItsOptionsAtConstruction) {
 TEST(LanguageModelErrorTest, NamesTheOptionForPaddingOnTheLeft) {
   LanguageModel<> model(find_scheme("pre"), small_model().pad_id(0));
   const auto left = torch::tensor({{0, 1, 2}}, torch::kInt64);
-  EXPECT_TRUE(throws([&] { model(left); },
-                     "LanguageModel: expected padding on the right alone, but a row has a token "
-                     "behind padding; padding(PaddingSide::kEither) takes it on either side"));
+  EXPECT_TRUE(
+      throws([&] { model(left); },
+             "LanguageModel: expected padding on the right, but a row has a token after padding; "
+             "set padding(PaddingSide::kEither) for padding on either side"));
 }
 
 }  // namespace

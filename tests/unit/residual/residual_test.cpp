@@ -329,7 +329,7 @@ TEST(ResidualErrorTest, NeedsAnEpsThatItsNormHas) {
                      "Residual: expected eps > 0, or 0 for the default, but got -1"));
   EXPECT_TRUE(
       throws([] { Residual<PostNorm> residual(third_of_12().norm(NormKind::kDyT).eps(1.0)); },
-             "norm: DyT takes no eps from outside, but got 1"));
+             "norm: DyT does not take an eps, but got 1"));
 }
 
 TEST(ResidualErrorTest, NeedsAProbability) {

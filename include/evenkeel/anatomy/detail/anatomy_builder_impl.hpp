@@ -70,13 +70,12 @@ bool AnatomyBuilder::in_block(torch::nn::Module& module, Describe&& describe) {
 inline bool AnatomyBuilder::is_described(const torch::nn::Module& module) const {
   const auto found = described_.find(&module);
   if (found == described_.end()) return false;
-  TORCH_CHECK(
-      !found->second,
-      "anatomy: a block of type ",
-      detail::holder_type(module),
-      " is shared by several layers; it is registered as ",
-      registered_.paths(module),
-      ". Initial weights depend on where a layer stands: give each layer a block of its own");
+  TORCH_CHECK(!found->second,
+              "anatomy: a block of type ",
+              detail::holder_type(module),
+              " is shared by several layers; it is registered as ",
+              registered_.paths(module),
+              ". Initial weights depend on the position of a layer: give each layer its own block");
   return true;
 }
 
@@ -143,13 +142,13 @@ inline void AnatomyBuilder::check_layers() const {
                 to_string(stack),
                 " is not known: ",
                 attention,
-                " is attention alone, ",
+                " is only an attention, ",
                 feed_forward,
-                " a feed-forward alone. Specialise evenkeel::AnatomyOf for the block that holds "
+                " only a feed-forward. Specialise evenkeel::AnatomyOf for the block that holds "
                 "them, with a sublayer(...) for each; the experts of a mixture are one: "
                 "anatomy.sublayer(\"experts\").router(block.router), then .input(expert->fc1)"
-                ".output(expert->fc2) for each expert. Where every module is a layer, begin each "
-                "by anatomy.layer()");
+                ".output(expert->fc2) for each expert. If every module is a layer, start each with "
+                "anatomy.layer()");
   }
 }
 

@@ -122,8 +122,8 @@ inline std::string advice_for(const std::string& type, const std::string& model)
   if (type == model) return fmt::format("specialise evenkeel::AnatomyOf<{}>", type);
   return fmt::format(
       "specialise evenkeel::AnatomyOf<{0}> and name that type, as in anatomy_of<{0}>(model) or "
-      "TFixupInit<{1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and tell there which blocks "
-      "are the encoder(...) and which the decoder(...)",
+      "TFixupInit<{1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and describe there which "
+      "blocks are the encoder(...) and which the decoder(...)",
       type,
       model);
 }
@@ -150,8 +150,9 @@ inline void check_all_told(const Registered& registered,
   std::string advice;
   for (const auto& [type, where] : by_type(told)) {
     advice += fmt::format(
-        ". AnatomyOf<{}> was run for {}, but does not tell them: add them there, blocks by "
-        "encoder(...) or decoder(...), what no init shall touch by unscaled(...)",
+        ". AnatomyOf<{}> was run for {}, but does not describe them: add them there, blocks with "
+        "encoder(...) or decoder(...), parameters that are not to be initialised with "
+        "unscaled(...)",
         type,
         where);
   }

@@ -22,8 +22,7 @@ std::vector<size_t> AnatomyBuilder::tell(const T& module,
     return tell_tensor(module, parts, stack, sublayer);
   } else {
     static_assert(torch::detail::is_module_holder<T>::value,
-                  "anatomy: tell a role for a torch::Tensor or a module holder, such as "
-                  "torch::nn::Linear");
+                  "anatomy: pass a torch::Tensor or a module holder, such as torch::nn::Linear");
     using Module = typename T::ContainedType;
     auto& contained = const_cast<Module&>(*module);
     std::vector<size_t> entries;
@@ -58,9 +57,9 @@ inline std::vector<size_t> AnatomyBuilder::tell_tensor(const torch::Tensor& tens
   TORCH_CHECK(at,
               "anatomy: a tensor of shape ",
               tensor.sizes(),
-              " was told the role ",
+              " was given the role ",
               to_string(parts.front().role),
-              ", but is no parameter of ",
+              ", but is not a parameter of ",
               detail::holder_type(model_),
               ": register it, or its module, with the model");
   if (!told_[*at].empty()) {
@@ -89,7 +88,7 @@ inline std::vector<size_t> AnatomyBuilder::tell_tensor(const torch::Tensor& tens
 
 inline std::string AnatomyBuilder::name_of(const torch::Tensor& tensor) const {
   const auto at = tensor.defined() ? registered_.find(tensor) : std::nullopt;
-  return at ? registered_.parameters()[*at].name : "that is no parameter";
+  return at ? registered_.parameters()[*at].name : "that is not a parameter";
 }
 
 /// Handles a parameter that already has a role: allowed for an embedding that is also the head.
@@ -117,17 +116,17 @@ inline void AnatomyBuilder::tell_again(const std::vector<size_t>& told,
       first.role != role || (first.stack == stack && first.sublayer == sublayer),
       "anatomy: ",
       names,
-      " is shared: it was told to be the ",
+      " is shared: it is the ",
       to_string(role),
       " of ",
       where(first.stack, first.sublayer),
       " and of ",
       where(stack, sublayer),
-      ". Initial weights depend on where a layer stands: give each layer weights of its own");
+      ". Initial weights depend on the position of a layer: give each layer its own weights");
   TORCH_CHECK(false,
               "anatomy: ",
               names,
-              " was told two roles, ",
+              " was given two roles, ",
               to_string(first.role),
               " and ",
               to_string(role),

@@ -69,7 +69,7 @@ inline int64_t SublayerBuilder::equal_rows(const torch::Tensor& matrix,
               shape,
               ", but got ",
               matrix.defined() ? c10::str(matrix.sizes()) : "an undefined tensor",
-              ". Where its parts are not equal, tell their rows: ",
+              ". If its parts are not equal, pass their rows: ",
               call);
   return matrix.size(0) / parts;
 }
@@ -180,8 +180,7 @@ inline SublayerBuilder& SublayerBuilder::bias(const torch::Tensor& tensor) {
   TORCH_CHECK(rows == expected,
               "anatomy: expected the bias ",
               anatomy_.name_of(tensor),
-              " of as many rows as the matrices without a bias that were told before it in the "
-              "sub-layer ",
+              " to have as many rows as the preceding matrices without a bias in the sub-layer ",
               sublayer().name,
               ", but got ",
               expected,

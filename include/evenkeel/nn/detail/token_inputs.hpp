@@ -54,8 +54,8 @@ inline Tokens tokens_of(const char* model,
     const auto behind = padding.slice(1, 0, -1).logical_and(padding.slice(1, 1).logical_not());
     TORCH_CHECK(!behind.any().item<bool>(),
                 model,
-                ": expected padding on the right alone, but a row has a token behind padding; "
-                "padding(PaddingSide::kEither) takes it on either side");
+                ": expected padding on the right, but a row has a token after padding; set "
+                "padding(PaddingSide::kEither) for padding on either side");
   }
   if (hides_itself) return tokens;
   if (cache != nullptr && cache->length > 0) {

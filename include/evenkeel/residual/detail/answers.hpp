@@ -73,7 +73,7 @@ constexpr bool check_answers() {
                 "a scheme is a struct, not final, with `static Norms norms(const Position&)`, such "
                 "as evenkeel::Admin");
   static_assert(HasMember_norms<S>::value,
-                "a scheme has to say where its norms stand: `static Norms norms(const Position&)`");
+                "a scheme has to define its norm placement: `static Norms norms(const Position&)`");
   static_assert(!HasMember_norms<S>::value || IsAnswer_norms<S>::value,
                 "a scheme's `norms` has to be `static Norms norms(const Position&)`");
   static_assert(!HasMember_shortcut<S>::value || IsAnswer_shortcut<S>::value,
@@ -86,9 +86,9 @@ constexpr bool check_answers() {
                 "a scheme's `draw` has to be `static Draw draw(Role, const Position&)`");
 #define EVENKEEL_CHECK(NAME)                                                                  \
   static_assert(!HasMember_##NAME<S>::value,                                                  \
-                "a scheme does not answer `" #NAME                                            \
-                "`; its answers are norms, shortcut, branch, norm_gain and draw, and kName, " \
-                "kTitle and kSummary say what it is called");
+                "a scheme has no member `" #NAME                                              \
+                "`; its members are norms, shortcut, branch, norm_gain and draw, and kName, " \
+                "kTitle, kSummary and kWarmup");
   EVENKEEL_NOT_ANSWERS(EVENKEEL_CHECK)
 #undef EVENKEEL_CHECK
   return true;
