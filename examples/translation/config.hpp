@@ -71,14 +71,14 @@ struct Config {
 /// resumed run may have another value.
 template <typename AnyConfig, typename Visit>
 void for_each_setting(AnyConfig& c, Visit&& visit) {
-  visit("source", c.source, "training text, one sentence a line, plain or .gz", false);
+  visit("source", c.source, "training text, one sentence per line, plain or .gz", false);
   visit("target", c.target, "its translation, line by line", false);
   visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", false);
   visit("valid-target", c.valid_target, "its translation", false);
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", false);
-  visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
-  visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
-  visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
+  visit("vocab-size", c.vocab_size, "size of a trained vocabulary", false);
+  visit("vocab-sentences", c.vocab_sentences, "limit of sentences to train it on; 0: all", false);
+  visit("scheme", c.scheme, "residual scheme; `evenkeel-translate schemes` lists all", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
@@ -94,11 +94,11 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("beta2", c.beta2, "Adam's", false);
   visit("eps", c.eps, "Adam's", false);
   visit("weight-decay", c.weight_decay, "decoupled, times the learning rate", false);
-  visit("clip-norm", c.clip_norm, "limit of the gradient's norm; 0 for none", false);
-  visit("label-smoothing", c.label_smoothing, "share of the target spread out", false);
-  visit("batch-tokens", c.batch_tokens, "rows times longest row of a batch, at most", false);
-  visit("accumulate", c.accumulate, "batches an update", false);
-  visit("max-length", c.max_length, "pieces; longer pairs are left out", false);
+  visit("clip-norm", c.clip_norm, "gradients are clipped at this norm; 0: no clipping", false);
+  visit("label-smoothing", c.label_smoothing, "share of the target spread over all pieces", false);
+  visit("batch-tokens", c.batch_tokens, "limit of sentences times longest sentence", false);
+  visit("accumulate", c.accumulate, "batches per update", false);
+  visit("max-length", c.max_length, "in pieces; longer pairs are skipped", false);
   visit("max-steps", c.max_steps, "updates; 0 for no limit", true);
   visit("max-seconds", c.max_seconds, "wall time of the training; 0 for no limit", true);
   visit("valid-every", c.valid_every, "updates between validations", true);
@@ -107,7 +107,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("save-every", c.save_every, "updates between checkpoints", true);
   visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
   visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
-  visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's choice", true);
+  visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
   visit("seed", c.seed, "of weights, batches and dropout", false);
   visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
 }

@@ -32,9 +32,9 @@ namespace {
 struct TrainCommand {
   explicit TrainCommand(CLI::App& app)
       : command(app.add_subcommand("train", "train a model; see also --config")) {
-    command->add_option("--config", file, "JSON of settings, as a run writes it")
+    command->add_option("--config", file, "JSON file of settings, such as a run's config.json")
         ->check(CLI::ExistingFile);
-    command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
+    command->add_flag("--resume", resume, "resume from the last checkpoint in --run-dir");
     const Config defaults;
     for_each_setting(given, [&](const char* name, auto& field, const char* help, bool) {
       auto* option = command->add_option("--" + std::string(name), field, help);
@@ -81,19 +81,19 @@ struct TranslateCommand {
         ->check(CLI::ExistingPath);
     command->add_option("--input",
                         input,
-                        "text, one sentence a line, plain or .gz; default: stdin");
-    command->add_option("--output", output, "where the translations go; default: stdout");
-    command->add_option("--beam", options.beam, "1 is greedy search")
+                        "text, one sentence per line, plain or .gz; default: stdin");
+    command->add_option("--output", output, "file of translations; default: stdout");
+    command->add_option("--beam", options.beam, "beam size; 1 is greedy search")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     command->add_option("--length-penalty", options.length_penalty, "a of score / length^a")
         ->capture_default_str();
     command
-        ->add_option("--batch-tokens", options.batch_tokens, "sentences x beam x longest, at most")
+        ->add_option("--batch-tokens", options.batch_tokens, "limit of sentences x beam x longest")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-    command->add_option("--threads", threads, "threads on the CPU; 0 for LibTorch's choice")
+    command->add_option("--threads", threads, "threads on the CPU; 0 for LibTorch's default")
         ->capture_default_str();
   }
 
@@ -128,8 +128,8 @@ struct TranslateCommand {
 struct ScoreCommand {
   explicit ScoreCommand(CLI::App& app)
       : command(app.add_subcommand("score", "BLEU of translations, equal to sacreBLEU's default")) {
-    command->add_option("--hypothesis", hypothesis, "translations, one a line")->required();
-    command->add_option("--reference", reference, "what they should be")->required();
+    command->add_option("--hypothesis", hypothesis, "translations, one per line")->required();
+    command->add_option("--reference", reference, "reference translations")->required();
     command->add_flag("--json", as_json, "print JSON");
   }
 
@@ -160,9 +160,12 @@ struct VocabularyCommand {
     command->add_option("--source", source, "text, plain or .gz")->required();
     command->add_option("--target", target, "its translation")->required();
     command->add_option("--vocab-size", size, "pieces")->capture_default_str();
-    command->add_option("--vocab-sentences", options.max_sentences, "to train on, at most; 0: all")
+    command
+        ->add_option("--vocab-sentences",
+                     options.max_sentences,
+                     "limit of sentences to train on; 0: all")
         ->capture_default_str();
-    command->add_option("--output", output, "where the model goes")->required();
+    command->add_option("--output", output, "file of the model")->required();
   }
 
   void run() const {
@@ -180,9 +183,10 @@ struct VocabularyCommand {
 
 struct MeasureCommand {
   explicit MeasureCommand(CLI::App& app)
-      : command(app.add_subcommand(
-            "output-change", "measure the output change of fresh encoders against their depth")) {
-    command->add_option("--schemes", options.schemes, "which; default: all")->delimiter(',');
+      : command(app.add_subcommand("output-change",
+                                   "measure the output change of encoders against their depth")) {
+    command->add_option("--schemes", options.schemes, "names of schemes; default: all")
+        ->delimiter(',');
     command->add_option("--depths", options.depths, "encoder layers")->delimiter(',');
     command->add_option("--embed-dim", options.embed_dim, "width")->capture_default_str();
     command->add_option("--num-heads", options.num_heads, "heads")->capture_default_str();
@@ -192,11 +196,11 @@ struct MeasureCommand {
     command->add_option("--trials", options.trials, "perturbations of each model")
         ->capture_default_str();
     command->add_option("--seeds", options.seeds, "models of each kind")->capture_default_str();
-    command->add_option("--threads", options.threads, "0 for LibTorch's choice")
+    command->add_option("--threads", options.threads, "0 for LibTorch's default")
         ->capture_default_str();
     command->add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
         ->capture_default_str();
-    command->add_option("--output", output, "where the JSON lines go; default: stdout");
+    command->add_option("--output", output, "file of JSON lines; default: stdout");
   }
 
   void run() {
@@ -216,7 +220,7 @@ struct MeasureCommand {
 struct SchemesCommand {
   explicit SchemesCommand(CLI::App& app)
       : command(app.add_subcommand("schemes", "list the schemes that --scheme takes")) {
-    command->add_flag("--json", json, "as JSON, an object each");
+    command->add_flag("--json", json, "print JSON, one object per line");
   }
 
   void run() const {

@@ -264,7 +264,7 @@ Trainer::Trainer(const Config& config, std::optional<Checkpoint> checkpoint)
   progress_.line(fmt::format("{} pairs{} in {} batches an epoch, {:.1f}% padding",
                              schedule_->size(),
                              schedule_->too_long() > 0
-                                 ? fmt::format(" ({} longer than {} pieces left out)",
+                                 ? fmt::format(" ({} longer than {} pieces skipped)",
                                                schedule_->too_long(),
                                                config_.max_length)
                                  : "",
@@ -386,7 +386,7 @@ void Trainer::log_window() {
                   clock(seconds()));
   progress_.line(line);
   if (const auto skipped = optimizer_->skipped().item<int64_t>(); skipped > skipped_) {
-    progress_.line(fmt::format("{} updates left out: the gradients' norm was not finite",
+    progress_.line(fmt::format("{} updates skipped: the norm of the gradients was not finite",
                                skipped - std::exchange(skipped_, skipped)));
   }
   state_.window_loss = 0.0;
