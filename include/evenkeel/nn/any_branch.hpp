@@ -27,12 +27,12 @@ struct BranchInputs {
 namespace detail {
 
 template <typename Holder, typename = void>
-struct TellsRoles : std::false_type {};
+struct DescribesRoles : std::false_type {};
 template <typename Holder>
-struct TellsRoles<
+struct DescribesRoles<
     Holder,
-    std::void_t<decltype(AnatomyOf<Holder>::tell(std::declval<typename Holder::ContainedType&>(),
-                                                 std::declval<SublayerBuilder&>()))>>
+    std::void_t<decltype(AnatomyOf<Holder>::describe(
+        std::declval<typename Holder::ContainedType&>(), std::declval<SublayerBuilder&>()))>>
     : std::true_type {};
 
 }  // namespace detail
@@ -40,7 +40,7 @@ struct TellsRoles<
 /// The type-erased branch of a sub-layer: an `Attention`, such as `MultiHeadAttention`, or any
 /// module holder whose `forward` maps a tensor (*, embed_dim) to one of the same shape. Copies
 /// share the module. To describe the roles of a user-defined branch, specialise `AnatomyOf` for it
-/// with `static void tell(MyBlockImpl&, evenkeel::SublayerBuilder&)`.
+/// with `static void describe(MyBlockImpl&, evenkeel::SublayerBuilder&)`.
 class AnyBranch {
  public:
   /// `kind` selects self-attention or cross-attention for an `Attention`.
@@ -104,8 +104,8 @@ class AnyBranch {
         }
       },
       []([[maybe_unused]] torch::nn::Module& module, [[maybe_unused]] SublayerBuilder& sublayer) {
-        if constexpr (detail::TellsRoles<Holder>::value) {
-          AnatomyOf<Holder>::tell(static_cast<Impl&>(module), sublayer);
+        if constexpr (detail::DescribesRoles<Holder>::value) {
+          AnatomyOf<Holder>::describe(static_cast<Impl&>(module), sublayer);
         }
       },
       [](torch::nn::Module& module) {

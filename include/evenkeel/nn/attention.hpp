@@ -102,7 +102,7 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
                                const torch::Tensor& v,
                                const AttentionMask& mask) {
     if (Observer::any_attention()) {
-      Observer::tell_attention(*this, detail::attention_weights(q, k, mask));
+      Observer::notify_attention(*this, detail::attention_weights(q, k, mask));
     }
     return detail::scaled_dot_product(q, k, v, mask, this->is_training() ? options.dropout() : 0.0);
   }
@@ -170,7 +170,7 @@ namespace detail {
 /// Describes the roles of an attention's parameters, for any `AttentionImplBase` without additional
 /// parameters.
 template <typename Derived>
-void tell_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer);
+void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer);
 
 }  // namespace detail
 
@@ -182,9 +182,9 @@ template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::MultiHeadAttention> {
   static void describe(nn::MultiHeadAttentionImpl& attention, AnatomyBuilder& anatomy) {
     auto sublayer = anatomy.sublayer("attention");
-    tell(attention, sublayer);
+    describe(attention, sublayer);
   }
-  static void tell(nn::MultiHeadAttentionImpl& attention, SublayerBuilder& sublayer) {
-    nn::detail::tell_attention(attention, sublayer);
+  static void describe(nn::MultiHeadAttentionImpl& attention, SublayerBuilder& sublayer) {
+    nn::detail::describe_attention(attention, sublayer);
   }
 };

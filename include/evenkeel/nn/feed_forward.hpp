@@ -135,9 +135,9 @@ template <>
 struct evenkeel::AnatomyOf<evenkeel::nn::FeedForward> {
   static void describe(nn::FeedForwardImpl& feed_forward, AnatomyBuilder& anatomy) {
     auto sublayer = anatomy.sublayer("feed_forward");
-    tell(feed_forward, sublayer);
+    describe(feed_forward, sublayer);
   }
-  static void tell(nn::FeedForwardImpl& feed_forward, SublayerBuilder& sublayer) {
+  static void describe(nn::FeedForwardImpl& feed_forward, SublayerBuilder& sublayer) {
     sublayer.input(feed_forward.fc1);
     if (!feed_forward.gate.is_empty()) sublayer.gate(feed_forward.gate);
     sublayer.output(feed_forward.fc2);

@@ -21,7 +21,7 @@ struct InsideNorm {
 
   /// Makes the norm over `size` values; empty if there is none.
   AnyNorm make(int64_t size) const {
-    const bool none = !type.own() && type.kind() == NormKind::kNone;
+    const bool none = !type.is_custom() && type.kind() == NormKind::kNone;
     return none ? AnyNorm() : type.make(size, eps);
   }
 

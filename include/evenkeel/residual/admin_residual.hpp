@@ -35,7 +35,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
     const double dropout = this->is_training() ? options.dropout() : 0.0;
     const ResidualTerms terms{x, f_x, omega, /*branch=*/{}, /*bias=*/{}, dropout};
-    return join_and_tell(*this, options.position(), terms, f_x, any_norm(), /*gain=*/1.0);
+    return join_and_notify(*this, options.position(), terms, f_x, any_norm(), /*gain=*/1.0);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::AdminResidual(num_res_layers=36, ...)`.

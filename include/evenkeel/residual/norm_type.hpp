@@ -51,21 +51,21 @@ class NormType {
 
   NormKind kind() const { return kind_; }
   /// Returns whether this is a user-defined norm.
-  bool own() const { return make_ != nullptr; }
+  bool is_custom() const { return make_ != nullptr; }
   /// The name of the norm, e.g. `RMSNorm`.
-  std::string name() const { return own() ? "own norm" : to_string(kind_); }
+  std::string name() const { return is_custom() ? "custom norm" : to_string(kind_); }
 
   /// Makes a norm over `embed_dim` values; it is empty for `NormKind::kNone`. `eps` is added to the
   /// variance or mean square; 0 means the norm's default: 1e-6 for RMSNorm, 1e-5 for the others.
   /// Throws if an eps is given for a norm that has none.
   AnyNorm make(int64_t embed_dim, double eps = 0.0) const {
     TORCH_CHECK(eps >= 0.0, "norm: expected eps > 0, or 0 for the default, but got ", eps);
-    TORCH_CHECK(eps == 0.0 || !(own() || kind_ == NormKind::kDyT),
+    TORCH_CHECK(eps == 0.0 || !(is_custom() || kind_ == NormKind::kDyT),
                 "norm: ",
                 name(),
                 " does not take an eps, but got ",
                 eps);
-    if (own()) return make_(embed_dim);
+    if (is_custom()) return make_(embed_dim);
     const auto with_eps = [&](auto options) { return eps > 0.0 ? options.eps(eps) : options; };
     switch (kind_) {
       case NormKind::kLayerNorm:

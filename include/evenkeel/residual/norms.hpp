@@ -29,7 +29,7 @@ struct Norms {
   constexpr bool any() const { return input || inside || branch || sum; }
   /// Returns whether a stack whose last sub-layer has these norms needs one more norm at its end:
   /// the branch's input is normalised, but the sum is not.
-  constexpr bool leave_sum_open() const { return input && !sum; }
+  constexpr bool need_final_norm() const { return input && !sum; }
 
   friend constexpr bool operator==(const Norms& a, const Norms& b) {
     return a.input == b.input && a.inside == b.inside && a.branch == b.branch && a.sum == b.sum;

@@ -70,11 +70,11 @@ class Observer {
   }
 
   /// Calls `on_sublayer` of every observer in this thread. A custom residual module calls this.
-  static void tell(const torch::nn::Module& residual,
-                   const Position& position,
-                   const torch::Tensor& input,
-                   const torch::Tensor& branch,
-                   const torch::Tensor& output) {
+  static void notify(const torch::nn::Module& residual,
+                     const Position& position,
+                     const torch::Tensor& input,
+                     const torch::Tensor& branch,
+                     const torch::Tensor& output) {
     for (auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
       if (!observer->on_sublayer_) continue;
       observer->on_sublayer_({residual, position, observer->seen_++, input, branch, output});
@@ -82,7 +82,7 @@ class Observer {
   }
 
   /// Calls `on_attention` of every observer in this thread that has one.
-  static void tell_attention(const torch::nn::Module& attention, const torch::Tensor& weights) {
+  static void notify_attention(const torch::nn::Module& attention, const torch::Tensor& weights) {
     for (auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
       if (observer->on_attention_) observer->on_attention_({attention, weights});
     }

@@ -78,12 +78,12 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
 
   /// y, for the branch's output `f_x` = f(branch_input(x)).
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& f_x) {
-    return detail::join_and_tell(*this,
-                                 options.position(),
-                                 terms(x, f_x),
-                                 f_x,
-                                 sum_norm,
-                                 norm_gain_);
+    return detail::join_and_notify(*this,
+                                   options.position(),
+                                   terms(x, f_x),
+                                   f_x,
+                                   sum_norm,
+                                   norm_gain_);
   }
 
   /// y, for a branch that is any callable from tensor to tensor; it is called with branch_input(x).

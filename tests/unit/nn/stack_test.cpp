@@ -63,7 +63,7 @@ struct ByLayer {
 
 template <>
 struct AnatomyOf<Mixer> {
-  static void tell(MixerImpl& mixer, SublayerBuilder& sublayer) {
+  static void describe(MixerImpl& mixer, SublayerBuilder& sublayer) {
     sublayer.input(mixer.fc);  // reads the stream and writes to it: one role is enough here
   }
 };

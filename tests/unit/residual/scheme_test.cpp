@@ -145,11 +145,11 @@ TEST(SchemeTest, MayBeAValueWhoseAnswersComeFromData) {
 }
 
 TEST(NormsTest, SayWhetherAStackEndsInOneMore) {
-  EXPECT_TRUE(Norms::at_input().leave_sum_open());
-  EXPECT_TRUE(Norms::at_input().and_branch().leave_sum_open());
-  EXPECT_FALSE(Norms::at_input().and_sum().leave_sum_open());
-  EXPECT_FALSE(Norms::at_sum().leave_sum_open());
-  EXPECT_FALSE(Norms::none().leave_sum_open());
+  EXPECT_TRUE(Norms::at_input().need_final_norm());
+  EXPECT_TRUE(Norms::at_input().and_branch().need_final_norm());
+  EXPECT_FALSE(Norms::at_input().and_sum().need_final_norm());
+  EXPECT_FALSE(Norms::at_sum().need_final_norm());
+  EXPECT_FALSE(Norms::none().need_final_norm());
 }
 
 TEST(NormsTest, PrintTheirSlots) {

@@ -186,7 +186,7 @@ void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
 namespace detail {
 
 template <typename Derived>
-void tell_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
+void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
   const auto& options = attention.options;
   if (options.packed()) {
     sublayer

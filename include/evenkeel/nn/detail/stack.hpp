@@ -124,8 +124,8 @@ inline torch::TensorOptions query_options(const torch::Tensor& x) {
              : x.options();
 }
 
-/// Base class of encoder and decoder: layers, and a norm at the end if `Norms::leave_sum_open()` is
-/// true of the last sub-layer.
+/// Base class of encoder and decoder: layers, and a norm at the end if `Norms::need_final_norm()`
+/// is true of the last sub-layer.
 template <typename Derived>
 class StackModule : public torch::nn::Cloneable<Derived> {
  public:
@@ -163,7 +163,7 @@ class StackModule : public torch::nn::Cloneable<Derived> {
                 options.num_layers(),
                 ", but got ",
                 layers.size());
-    if (layers.back()->sublayers.back().residual->norms().leave_sum_open()) {
+    if (layers.back()->sublayers.back().residual->norms().need_final_norm()) {
       norm = options.norm().make(options.embed_dim(), options.norm_eps());
     }
     register_all();

@@ -48,17 +48,15 @@ EVENKEEL_HAS_MEMBER(kSummary)
 EVENKEEL_HAS_MEMBER(kWarmup)
 
 // Misspellings of the members' names, and former names.
-#define EVENKEEL_NOT_ANSWERS(X)                                                                    \
-  X(norm)                                                                                          \
-  X(Norms)                                                                                         \
-  X(Norm)                                                                                          \
-  X(nroms)                                                                                         \
-  X(norms_at) X(norm_placement) X(kNorm) X(kNorms) X(shortcuts) X(short_cut) X(shorcut) X(shotcut) \
-      X(shortct) X(shortcutt) X(Shortcut) X(shortCut) X(shortcut_gain) X(skip) X(omega) X(alpha)   \
-          X(branchs) X(branches) X(brach) X(branhc) X(bracnh) X(barnch) X(Branch) X(branch_gain)   \
-              X(beta) X(norm_gains) X(normgain) X(normGain) X(norms_gain) X(gain_norm)             \
-                  X(norm_scale) X(draws) X(Draw) X(drwa) X(draw_of) X(init) X(inits) X(init_draw)  \
-                      X(init_factor) X(initialize)
+// clang-format off
+#define EVENKEEL_NOT_ANSWERS(X) \
+  X(norm) X(Norms) X(Norm) X(nroms) X(norms_at) X(norm_placement) X(kNorm) X(kNorms) \
+  X(shortcuts) X(short_cut) X(shorcut) X(shotcut) X(shortct) X(shortcutt) X(Shortcut) \
+  X(shortCut) X(shortcut_gain) X(skip) X(omega) X(alpha) X(branchs) X(branches) X(brach) \
+  X(branhc) X(bracnh) X(barnch) X(Branch) X(branch_gain) X(beta) X(norm_gains) X(normgain) \
+  X(normGain) X(norms_gain) X(gain_norm) X(norm_scale) X(draws) X(Draw) X(drwa) X(draw_of) \
+  X(init) X(inits) X(init_draw) X(init_factor) X(initialize)
+// clang-format on
 
 EVENKEEL_NOT_ANSWERS(EVENKEEL_HAS_MEMBER)
 

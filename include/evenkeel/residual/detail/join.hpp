@@ -44,14 +44,14 @@ inline JoinedResidual join(const ResidualTerms& terms,
 
 /// A residual's output, with the norm of the sum if there is one; observers are called. `f_x` is
 /// the branch's output before the branch norm.
-inline torch::Tensor join_and_tell(const torch::nn::Module& residual,
-                                   const Position& position,
-                                   const ResidualTerms& terms,
-                                   const torch::Tensor& f_x,
-                                   const AnyNorm& sum_norm,
-                                   double gain) {
+inline torch::Tensor join_and_notify(const torch::nn::Module& residual,
+                                     const Position& position,
+                                     const ResidualTerms& terms,
+                                     const torch::Tensor& f_x,
+                                     const AnyNorm& sum_norm,
+                                     double gain) {
   const auto y = sum_norm.is_empty() ? join(terms) : join(terms, sum_norm, gain, false).y;
-  if (Observer::any()) Observer::tell(residual, position, terms.x, f_x, y);
+  if (Observer::any()) Observer::notify(residual, position, terms.x, f_x, y);
   return y;
 }
 
