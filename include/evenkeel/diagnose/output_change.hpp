@@ -63,7 +63,7 @@ inline double squared_distance(const torch::Tensor& before, const torch::Tensor&
               before.sizes(),
               " again, but got ",
               after.sizes());
-  const auto vectors = static_cast<double>(before.numel() / before.size(-1));
+  const auto vectors = static_cast<double>(before.numel()) / static_cast<double>(before.size(-1));
   return (before - after).square_().sum().item<double>() / vectors;
 }
 

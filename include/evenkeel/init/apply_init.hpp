@@ -29,7 +29,7 @@ constexpr bool reads_fans(Distribution distribution) {
 
 /// Initialises `values`: a matrix or a part of one, of shape (fan_out, fan_in), or any tensor if
 /// the draw does not depend on fans.
-inline void draw(torch::Tensor values, const Draw& draw) {
+inline void draw(const torch::Tensor& values, const Draw& draw) {
   const auto fans = [&] { return static_cast<double>(values.size(0) + values.size(1)); };
   switch (draw.distribution) {
     case Distribution::kXavierUniform: {
@@ -60,7 +60,7 @@ inline void draw(torch::Tensor values, const Draw& draw) {
 
 /// The same for an embedding: rows that are 0, such as the padding token's, stay 0, unless all rows
 /// are 0.
-inline void draw_embedding(torch::Tensor values, const Draw& how) {
+inline void draw_embedding(const torch::Tensor& values, const Draw& how) {
   const auto kept = values.ne(0).any(/*dim=*/1, /*keepdim=*/true);
   const bool all_zero = !kept.any().item<bool>();
   draw(values, how);

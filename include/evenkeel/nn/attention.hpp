@@ -66,7 +66,7 @@ template <typename Derived>
 class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention {
  public:
   /// Does not register anything: `Derived` calls `reset()`.
-  explicit AttentionImplBase(const MultiHeadAttentionOptions& options_) : options(options_) {
+  explicit AttentionImplBase(MultiHeadAttentionOptions options_) : options(std::move(options_)) {
     detail::check(options);
   }
 

@@ -129,7 +129,8 @@ class AttentionMask {
       for (int64_t i = 0; i < 3; ++i) {
         fits = fits && (tensor->size(i) == 1 || tensor->size(i) == scores[i]);
       }
-      TORCH_CHECK(fits && tensor->device() == options.device(),
+      TORCH_CHECK(fits && tensor->device().type() == options.device().type() &&
+                      (!options.device().has_index() || tensor->device() == options.device()),
                   "AttentionMask: expected a tensor for [batch, heads, queries, keys] = ",
                   scores,
                   " on ",

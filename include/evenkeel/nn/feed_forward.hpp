@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <ostream>
+#include <utility>
 
 namespace evenkeel::nn {
 
@@ -53,7 +54,7 @@ struct FeedForwardOptions {
 /// 2020, https://arxiv.org/abs/2002.05202 (SwiGLU).
 class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
  public:
-  explicit FeedForwardImpl(const FeedForwardOptions& options_) : options(options_) {
+  explicit FeedForwardImpl(FeedForwardOptions options_) : options(std::move(options_)) {
     TORCH_CHECK(options.embed_dim() > 0 && options.dim_feedforward() > 0,
                 "FeedForward: expected embed_dim and dim_feedforward > 0, but got ",
                 options.embed_dim(),

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace evenkeel::nn {
 
@@ -62,8 +63,8 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
 /// the paper of the scheme.
 class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
  public:
-  LanguageModelImpl(const Scheme& scheme, const LanguageModelOptions& options_)
-      : options(options_), scheme_(scheme) {
+  LanguageModelImpl(const Scheme& scheme, LanguageModelOptions options_)
+      : options(std::move(options_)), scheme_(scheme) {
     options.check();
     positions = SinusoidalPositions(options.embed_dim());
     embedding = torch::nn::Embedding(options.vocab_size(), options.embed_dim());

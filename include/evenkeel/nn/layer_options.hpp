@@ -29,7 +29,7 @@ class LayerOptions {
   /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
-  EVENKEEL_ARG(NormType, norm);
+  EVENKEEL_ARG(NormType, norm);  // NOLINT(performance-unnecessary-value-param)
   /// eps of the norms. Default: 0, which means the norm's default
   EVENKEEL_ARG(double, norm_eps) = 0.0;
   /// Dropout on the output of every branch; in a model, on embeddings too. Default: 0

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace evenkeel::nn {
 
@@ -38,8 +39,8 @@ struct EncoderOutput {
 /// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, and the paper of the scheme.
 class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
  public:
-  TransformerImpl(const Scheme& scheme, const TransformerOptions& options_)
-      : options(options_), scheme_(scheme) {
+  TransformerImpl(const Scheme& scheme, TransformerOptions options_)
+      : options(std::move(options_)), scheme_(scheme) {
     options.check();
     positions = SinusoidalPositions(options.embed_dim());
     const auto embedding = [&] {

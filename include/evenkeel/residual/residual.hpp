@@ -40,8 +40,8 @@ namespace evenkeel {
 /// the sum too, and `norm` otherwise.
 class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
  public:
-  ResidualImpl(const Scheme& scheme, const ResidualOptions& options_)
-      : options(options_),
+  ResidualImpl(const Scheme& scheme, ResidualOptions options_)
+      : options(std::move(options_)),
         title_(scheme.title),
         norms_(scheme.norms(options.position())),
         shortcut_(scheme.shortcut(options.position())),

@@ -103,14 +103,14 @@ inline Layer make_layer(const Scheme& scheme,
         make_branch(options, scheme.norms(position), scheme.norm_gain(position), kinds[i]);
     std::string name = kNames[static_cast<size_t>(kinds[i])];
     if (before > 0) name += "_" + std::to_string(before + 1);
-    sublayers.push_back({name,
-                         kinds[i],
-                         branch,
-                         Residual<>(scheme,
-                                    ResidualOptions(position, options.embed_dim())
-                                        .dropout(options.dropout())
-                                        .norm(options.norm())
-                                        .eps(options.norm_eps()))});
+    sublayers.emplace_back(name,
+                           kinds[i],
+                           branch,
+                           Residual<>(scheme,
+                                      ResidualOptions(position, options.embed_dim())
+                                          .dropout(options.dropout())
+                                          .norm(options.norm())
+                                          .eps(options.norm_eps())));
   }
   return Layer(std::move(sublayers));
 }
@@ -153,10 +153,13 @@ class StackModule : public torch::nn::Cloneable<Derived> {
 
   StackModule(const char* name,
               Scheme scheme,
-              const StackOptions& options_,
+              StackOptions options_,
               Stack stack,
               std::vector<Layer> layers_)
-      : options(options_), layers(std::move(layers_)), scheme_(std::move(scheme)), stack_(stack) {
+      : options(std::move(options_)),
+        layers(std::move(layers_)),
+        scheme_(std::move(scheme)),
+        stack_(stack) {
     TORCH_CHECK(static_cast<int64_t>(layers.size()) == options.num_layers(),
                 name,
                 ": expected as many layers as num_layers, ",
