@@ -22,31 +22,28 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
 
-/// By the kernel of the call's device, which there is.
-inline JoinedResidual forward_by_kernel(ResidualCall& call, at::Tensor* saved) {
-  if (call.terms.x.is_cpu()) return cpu::forward(cpu::kernels().front(), call, saved);
-  return cuda::forward(call, saved);
+/// Finds the kernel for the call's form. Returns whether there is one; if not, a warning has said
+/// why.
+inline bool find_kernel(ResidualCall& call) {
+  if (call.terms.x.is_cpu()) return true;
+  call.kernel = cuda::Kernel::find(call.form);
+  return call.kernel != nullptr;
 }
 
-/// By the kernel of the call's device; nothing where there is none for that backward.
-inline std::optional<ResidualGradients> backward_by_kernel(ResidualCall& call,
-                                                           const at::Tensor& dy,
-                                                           const at::Tensor& dsum,
-                                                           const at::Tensor& saved,
-                                                           bool inputs_stayed) {
-  if (call.terms.x.is_cpu()) {
-    return cpu::backward(cpu::kernels().front(), call, dy, dsum, saved);
-  }
-  const auto* const kernel = cuda::Kernel::find(call.form);
-  if (kernel == nullptr) return std::nullopt;
-  return cuda::backward(*kernel, call, dy, dsum, saved, inputs_stayed);
+/// By the kernel that was found.
+inline ResidualGradients run_backward(ResidualCall& call,
+                                      const at::Tensor& dy,
+                                      const at::Tensor& dsum,
+                                      const at::Tensor& saved,
+                                      bool inputs_stayed) {
+  if (call.terms.x.is_cpu()) return cpu::backward(cpu::kernels().front(), call, dy, dsum, saved);
+  return cuda::backward(call, dy, dsum, saved, inputs_stayed);
 }
 
 /// 1 / (1 - p) where the dropout that `saved` speaks of keeps an element, 0 elsewhere; float32.
@@ -59,9 +56,8 @@ EVENKEEL_COLD inline at::Tensor dropout_factors(const ResidualCall& call, const 
   sum.form.device = call.form.device;
   sum.form.drops = sum.form.backward = sum.form.has_dsum = 1;
   sum.form.want(kFX);
-  auto factors = backward_by_kernel(sum, {}, at::ones_like(zeros), saved, false);
-  TORCH_CHECK(factors, "fused_residual: no kernel computes the dropout mask again");
-  return (*factors)[kFX];
+  TORCH_CHECK(find_kernel(sum), "fused_residual: no kernel computes the dropout mask again");
+  return run_backward(sum, {}, zeros + 1, saved, /*inputs_stayed=*/false)[kFX];
 }
 
 /// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
@@ -105,14 +101,25 @@ class ResidualNode : public torch::autograd::Node {
   using Tensors = torch::autograd::variable_list;
 
  public:
+  /// Runs the forward kernel that was found. Where a gradient may be wanted, the node is left in
+  /// the graph.
   static JoinedResidual run(ResidualCall call) {
-    const auto node = make_node<ResidualNode>();
+    bool differentiated = false;
+    const auto inputs = call.inputs();
+    for (const auto* input : inputs) {
+      differentiated = differentiated || (input->defined() && input->requires_grad());
+    }
+    differentiated = differentiated && at::GradMode::is_enabled();
+    at::Tensor for_backward;
+    auto* const saved = differentiated ? &for_backward : nullptr;
     JoinedResidual outputs;
     {
       const at::NoGradGuard no_grad;
-      outputs = forward_by_kernel(call, &node->for_backward_);
+      outputs = call.terms.x.is_cpu() ? cpu::forward(cpu::kernels().front(), call, saved)
+                                      : cuda::forward(call, saved);
     }
-    const auto inputs = call.inputs();
+    if (!differentiated) return outputs;
+    const auto node = make_node<ResidualNode>();
     node->set_next_edges(torch::autograd::collect_next_edges(*inputs[kX],
                                                              *inputs[kFX],
                                                              *inputs[kShortcut],
@@ -120,6 +127,7 @@ class ResidualNode : public torch::autograd::Node {
                                                              *inputs[kBias],
                                                              *inputs[kNormWeight],
                                                              *inputs[kNormBias]));
+    node->for_backward_ = std::move(for_backward);
     node->hooked_ = !at::SavedTensorDefaultHooks::get_tls_state().stack.empty();
     node->sizes_ = call.terms.x.sizes();
     node->device_ = call.terms.x.device();
@@ -214,13 +222,13 @@ class ResidualNode : public torch::autograd::Node {
     }
     const bool shared = form.one_gradient() && form.wants(kX) && form.wants(kFX);
     if (shared) form.do_not_want(kFX);
-    auto computed = backward_by_kernel(call,
-                                       kernel_ready(dy, type_of_code(form.y)),
-                                       kernel_ready(dsum, type_of_code(form.sum)),
-                                       for_backward_,
-                                       !hooked_);
-    if (!computed) return false;
-    for (size_t i = 0; i < kInputs; ++i) results[i] = std::move((*computed)[i]);
+    if (!find_kernel(call)) return false;
+    auto computed = run_backward(call,
+                                 kernel_ready(dy, type_of_code(form.y)),
+                                 kernel_ready(dsum, type_of_code(form.sum)),
+                                 for_backward_,
+                                 !hooked_);
+    for (size_t i = 0; i < kInputs; ++i) results[i] = std::move(computed[i]);
     if (shared) results[kFX] = results[kX];
     return true;
   }
