@@ -75,8 +75,12 @@ EVENKEEL_ALWAYS_INLINE inline void forward_rows(const ResidualForm& form_,
     if (form.norm == 0) continue;
 
     const float mean = sum_of<N>(total) * share;  // of the squares in an RMSNorm
-    RowStats stats{0.0F, 0.0F, 1.0F / std::sqrt(mean + args.eps)};
-    if (centred) layer_norm_stats<L>(stats, sum, dim, width, mean, args.eps);
+    RowStats stats{};
+    if (centred) {
+      layer_norm_stats<L>(stats, sum, dim, width, mean, args.eps);
+    } else {
+      stats.scale = 1.0F / std::sqrt(mean + args.eps);
+    }
     if (args.stats != nullptr) reinterpret_cast<RowStats*>(args.stats)[row] = stats;
     float* y = begin_row<Cpu>(args.y, form.y, row, dim, buffers[4]);
     for (int64_t i = 0; i < width; i += N) {

@@ -91,8 +91,8 @@ extern "C" __global__ void __launch_bounds__(256, 8) evenkeel_column_sums(const 
   __shared__ float parts[kParts][16];
   const int lane = threadIdx.x % 16, part = threadIdx.x / 16;
   int column = blockIdx.x * 16 + lane;
+  let_successor_come();
   wait_for_predecessor();
-  let_successor_come();  // not before: its blocks would take room from the backward kernel's
   float sum = 0.0f;
   for (int first = part; first < args.rows && column < args.columns; first += kParts * kAtOnce) {
     float values[kAtOnce];

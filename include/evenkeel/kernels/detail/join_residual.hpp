@@ -4,6 +4,7 @@
 #include <evenkeel/kernels/detail/plain_residual.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
 #include <evenkeel/kernels/detail/residual_node.hpp>
+#include <evenkeel/kernels/detail/run_kernel.hpp>
 #include <evenkeel/kernels/fused_residual_switch.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 

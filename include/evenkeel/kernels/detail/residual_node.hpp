@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/cpu/launch.hpp>
-#include <evenkeel/kernels/cuda/launch.hpp>
 #include <evenkeel/kernels/detail/cold.hpp>
-#include <evenkeel/kernels/detail/plain_residual.hpp>
+#include <evenkeel/kernels/detail/differentiable_residual.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
-#include <evenkeel/kernels/residual_terms.hpp>
+#include <evenkeel/kernels/detail/run_kernel.hpp>
 
 #include <ATen/ATen.h>
 #include <ATen/SavedTensorHooks.h>
@@ -27,63 +25,6 @@
 #include <vector>
 
 namespace evenkeel::detail {
-
-/// Finds the kernel for the call's form. Returns whether there is one; if not, a warning has said
-/// why.
-inline bool find_kernel(ResidualCall& call) {
-  if (call.terms.x.is_cpu()) return true;
-  call.kernel = cuda::Kernel::find(call.form);
-  return call.kernel != nullptr;
-}
-
-/// By the kernel that was found.
-inline ResidualGradients run_backward(ResidualCall& call,
-                                      const at::Tensor& dy,
-                                      const at::Tensor& dsum,
-                                      const at::Tensor& saved,
-                                      bool inputs_stayed) {
-  if (call.terms.x.is_cpu()) return cpu::backward(cpu::kernels().front(), call, dy, dsum, saved);
-  return cuda::backward(call, dy, dsum, saved, inputs_stayed);
-}
-
-/// 1 / (1 - p) where the dropout that `saved` speaks of keeps an element, 0 elsewhere; float32.
-EVENKEEL_COLD inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& saved) {
-  const auto& x = call.terms.x;
-  const auto zeros = at::zeros(x.sizes(), x.options().dtype(at::kFloat));
-  // Backward of a sum: what reaches f_x of a gradient of 1.
-  ResidualCall sum{{zeros, zeros, {}, {}, {}, call.terms.dropout}, {}, {}};
-  sum.form.dim = call.form.dim;
-  sum.form.device = call.form.device;
-  sum.form.drops = sum.form.backward = sum.form.has_dsum = 1;
-  sum.form.want(kFX);
-  TORCH_CHECK(find_kernel(sum), "fused_residual: no kernel computes the dropout mask again");
-  return run_backward(sum, {}, zeros + 1, saved, /*inputs_stayed=*/false)[kFX];
-}
-
-/// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
-/// that the kernel drew. In float32: it is what double backward goes through.
-EVENKEEL_COLD inline std::vector<at::Tensor> differentiable_residual(const ResidualCall& call,
-                                                                     const at::Tensor& factors) {
-  const auto wide = [](const at::Tensor& tensor) {
-    return tensor.defined() ? tensor.to(at::kFloat) : tensor;
-  };
-  const auto& terms = call.terms;
-  ResidualTerms wide_terms{wide(terms.x),
-                           wide(terms.f_x),
-                           wide(terms.shortcut),
-                           wide(terms.branch)};
-  if (terms.bias.defined()) wide_terms.f_x = wide_terms.f_x + wide(terms.bias);
-  if (factors.defined()) wide_terms.f_x = wide_terms.f_x * factors;
-  const auto sum = plain_sum(wide_terms);
-  std::vector<at::Tensor> outputs;
-  if (call.form.has_sum != 0U) outputs.push_back(sum.to(type_of_code(call.form.sum)));
-  if (call.form.has_norm()) {
-    const auto& norm = call.norm;
-    const ResidualNorm wide_norm{norm.kind, wide(norm.weight), wide(norm.bias), norm.eps};
-    outputs.push_back(plain_norm(sum, wide_norm).to(type_of_code(call.form.y)));
-  }
-  return outputs;
-}
 
 /// A node of autograd's graph: LibTorch holds them by std::shared_ptr, newer ones by intrusive_ptr.
 template <typename T>
@@ -111,12 +52,10 @@ class ResidualNode : public torch::autograd::Node {
     }
     differentiated = differentiated && at::GradMode::is_enabled();
     at::Tensor for_backward;
-    auto* const saved = differentiated ? &for_backward : nullptr;
     JoinedResidual outputs;
     {
       const at::NoGradGuard no_grad;
-      outputs = call.terms.x.is_cpu() ? cpu::forward(cpu::kernels().front(), call, saved)
-                                      : cuda::forward(call, saved);
+      outputs = run_forward(call, differentiated ? &for_backward : nullptr);
     }
     if (!differentiated) return outputs;
     const auto node = make_node<ResidualNode>();
