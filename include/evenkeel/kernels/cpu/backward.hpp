@@ -88,6 +88,7 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
       const float* const dy = read_row<Cpu>(args.dy, form.y, row, dim, buffers[8]);
       const RowStats stats = reinterpret_cast<const RowStats*>(args.stats)[row];
       scale = stats.scale;
+      const float shift = -stats.rest * scale;
       F total_p = {};
       F total_q = {};
       for (int64_t i = 0; i < width; i += N) {
@@ -95,7 +96,7 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
         F dropped;
         in.dropped(dropped, i);
         in.joined(value, dropped, i);
-        value = ((value - stats.mean) - stats.rest) * scale;
+        value = (value - stats.mean) * scale + shift;
         const F gradient = L::at(dy + i).v;
         add_product<L>(dnorm_weight, i, gradient, value);
         if (dnorm_bias != nullptr) L::at(dnorm_bias + i).v += gradient;

@@ -82,9 +82,10 @@ EVENKEEL_ALWAYS_INLINE inline void forward_rows(const ResidualForm& form_,
       stats.scale = 1.0F / std::sqrt(mean + args.eps);
     }
     if (args.stats != nullptr) reinterpret_cast<RowStats*>(args.stats)[row] = stats;
+    const float shift = -stats.rest * stats.scale;
     float* y = begin_row<Cpu>(args.y, form.y, row, dim, buffers[4]);
     for (int64_t i = 0; i < width; i += N) {
-      F value = ((L::at(sum + i).v - stats.mean) - stats.rest) * stats.scale;
+      F value = (L::at(sum + i).v - stats.mean) * stats.scale + shift;
       if (weight != nullptr) value *= L::at(weight + i).v;
       if (bias != nullptr) value += L::at(bias + i).v;
       L::at(y + i).v = value;
