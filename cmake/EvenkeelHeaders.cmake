@@ -59,12 +59,14 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cuda/sums.cuh
     include/evenkeel/kernels/cuda/tuning.hpp
     include/evenkeel/kernels/detail/cold.hpp
+    include/evenkeel/kernels/detail/differentiable_residual.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
     include/evenkeel/kernels/detail/residual_args.hpp
     include/evenkeel/kernels/detail/residual_call.hpp
     include/evenkeel/kernels/detail/residual_form.hpp
     include/evenkeel/kernels/detail/residual_node.hpp
+    include/evenkeel/kernels/detail/run_kernel.hpp
     include/evenkeel/kernels/detail/shared_code.hpp
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp

@@ -9,7 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 namespace evenkeel::detail::cpu {
@@ -33,36 +32,21 @@ struct RowOfSums {
     }
   }
   int64_t width() const { return static_cast<int64_t>(values.size()); }
-  void clear() { std::memset(values.data(), 0, values.size() * sizeof(float)); }
 
   std::vector<float> values;
   std::array<float*, kInputs> sums{};  ///< That for each parameter; null where it is not wanted.
 };
 
-/// sum += p * q, of whole rows of `width` columns; without q it is sum += p.
-template <int N>
-EVENKEEL_ALWAYS_INLINE inline void add_products(float* sum,
-                                                const float* p,
-                                                const float* q,
-                                                int64_t width) {
-  using L = Lanes<N>;
-  PerColumn<L> factor(nullptr, 0, 1.0F);
-  if (q != nullptr) factor.each_of(q);
-  for (int64_t i = 0; i < width; i += N) L::at(sum + i).v += L::at(p + i).v * factor.at(i).v;
-}
-
-/// The sum of p * q over a row.
-template <int N>
-EVENKEEL_ALWAYS_INLINE inline float sum_of_products(const float* p, const float* q, int64_t width) {
-  using L = Lanes<N>;
-  typename L::F total = {};
-  for (int64_t i = 0; i < width; i += N) total += L::at(p + i).v * L::at(q + i).v;
-  return sum_of<N>(total);
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void add_product(float* sum,
+                                               int64_t column,
+                                               const typename L::F& p,
+                                               const typename L::F& q) {
+  if (sum != nullptr) L::at(sum + column).v += p * q;
 }
 
 /// Rows `begin` to `end`, whose sums are added to `totals`, a row of sums. A few rows are summed on
-/// their own first: fewer roundings lie on the way of each. What is not wanted is worked out all
-/// the same where it stays in the L1 cache: a loop without questions is the faster one.
+/// their own first: fewer roundings lie on the way of each.
 template <typename Cpu>
 EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
                                                  const ResidualArgs& args_,
@@ -73,31 +57,28 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
   using L = Lanes<N>;
   using F = typename L::F;
   constexpr int64_t kRowsAtOnce = 8;
-  SumOfRow<Cpu> in(form_, args_);
-  const ResidualForm& form = in.form;
-  const ResidualArgs& args = in.args;
+  const ResidualForm form = form_;  // copies of their own: no store can change them
+  const ResidualArgs args = args_;
   const auto dim = static_cast<int64_t>(form.dim);
   const int64_t width = whole<N>(dim);
   const float share = 1.0F / static_cast<float>(dim);
-  const PerColumn<L> weight(args.norm_weight, 2 * form.has_norm_weight, 1.0F);
-  PerColumn<L> dsum(nullptr, 0, 0.0F);
-  RowBuffers buffers(11, dim);
+  const auto* const weight = static_cast<const float*>(args.norm_weight);
+  SumOfRow<Cpu> in(form, args);
+  RowBuffers buffers(9, dim);
   float* const normed = buffers[6];
   float* const h = buffers[7];
-  float* const ds = buffers[9];
   RowOfSums few(form);
-  const auto add = [&](Input input, bool to_one_number, const float* p, const float* q) {
-    float* const sum = few.sums[input];
-    if (sum == nullptr) return;
-    if (to_one_number) {
-      *sum += Cpu::sum_of_products(p, q, width);
-    } else {
-      Cpu::add_products(sum, p, q, width);
-    }
-  };
+  float* const dnorm_weight = few.sums[kNormWeight];
+  float* const dnorm_bias = few.sums[kNormBias];
+  float* const dbias = few.sums[kBias];
+  // A gain that is one number is the sum over the columns as well.
+  float* const dshortcut = form.shortcut_count == 2 ? few.sums[kShortcut] : nullptr;
+  float* const dbranch = form.branch_count == 2 ? few.sums[kBranch] : nullptr;
+  float* const dshortcut_number = form.shortcut_count == 1 ? few.sums[kShortcut] : nullptr;
+  float* const dbranch_number = form.branch_count == 1 ? few.sums[kBranch] : nullptr;
   const bool has_norm = form.norm != 0 && args.dy != nullptr;
   for (int64_t row = begin; row < end; ++row) {
-    in.read(row, buffers);
+    in.read(form, args, row, buffers);
     // normed = (s - mean) * scale and h, its gradient:
     // ds = scale * (h - p / dim - normed * q / dim), with the sums p of h and q of h * normed
     float p = 0.0F;
@@ -107,6 +88,7 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
       const float* const dy = read_row<Cpu>(args.dy, form.y, row, dim, buffers[8]);
       const RowStats stats = reinterpret_cast<const RowStats*>(args.stats)[row];
       scale = stats.scale;
+      const float shift = -stats.rest * scale;
       F total_p = {};
       F total_q = {};
       for (int64_t i = 0; i < width; i += N) {
@@ -114,8 +96,12 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
         F dropped;
         in.dropped(dropped, i);
         in.joined(value, dropped, i);
-        value = ((value - stats.mean) - stats.rest) * scale;
-        const F weighted = L::at(dy + i).v * weight.at(i).v;
+        value = (value - stats.mean) * scale + shift;
+        const F gradient = L::at(dy + i).v;
+        add_product<L>(dnorm_weight, i, gradient, value);
+        if (dnorm_bias != nullptr) L::at(dnorm_bias + i).v += gradient;
+        F weighted = gradient;
+        if (weight != nullptr) weighted *= L::at(weight + i).v;
         total_p += weighted;
         total_q += weighted * value;
         L::at(normed + i).v = value;
@@ -123,35 +109,43 @@ EVENKEEL_ALWAYS_INLINE inline void backward_rows(const ResidualForm& form_,
       }
       p = form.norm == 1 ? sum_of<N>(total_p) * share : 0.0F;
       q = sum_of<N>(total_q) * share;
-      add(kNormWeight, false, dy, normed);
-      add(kNormBias, false, dy, nullptr);
     }
-    if (args.dsum != nullptr) {
-      dsum.each_of(read_row<Cpu>(args.dsum, form.sum, row, dim, buffers[3]));
-    }
+    const float* const dsum =
+        args.dsum != nullptr ? read_row<Cpu>(args.dsum, form.sum, row, dim, buffers[3]) : nullptr;
     float* const dx = begin_row<Cpu>(args.dx, form.x, row, dim, buffers[4]);
     float* const df_x = begin_row<Cpu>(args.df_x, form.f_x, row, dim, buffers[5]);
+    F total_shortcut = {};
+    F total_branch = {};
     for (int64_t i = 0; i < width; i += N) {
-      const F gradient = (L::at(h + i).v - p - L::at(normed + i).v * q) * scale + dsum.at(i).v;
-      L::at(ds + i).v = gradient;
-      L::at(dx + i).v = gradient * in.shortcut.at(i).v;
-      L::at(df_x + i).v = gradient * in.branch.at(i).v * in.factors.at(i).v;
-    }
-    add(kShortcut, form.shortcut_count == 1, ds, in.x);
-    add(kBias, false, df_x, nullptr);
-    if (form.wants(kBranch)) {
-      for (int64_t i = 0; i < width; i += N) {
+      F ds = {};
+      if (has_norm) ds = (L::at(h + i).v - p - L::at(normed + i).v * q) * scale;
+      if (dsum != nullptr) ds += L::at(dsum + i).v;
+      const F x = L::at(in.x + i).v;
+      add_product<L>(dshortcut, i, ds, x);
+      total_shortcut += ds * x;
+      if (dbranch != nullptr || dbranch_number != nullptr) {
         F dropped;
         in.dropped(dropped, i);
-        L::at(buffers[10] + i).v = dropped;
+        add_product<L>(dbranch, i, ds, dropped);
+        total_branch += ds * dropped;
       }
-      add(kBranch, form.branch_count == 1, ds, buffers[10]);
+      F branch = ds;
+      times_gain<L>(branch, in.branch, i);
+      if (in.factors != nullptr) branch *= L::at(in.factors + i).v;
+      if (dbias != nullptr) L::at(dbias + i).v += branch;
+      L::at(df_x + i).v = branch;
+      times_gain<L>(ds, in.shortcut, i);
+      L::at(dx + i).v = ds;
     }
     end_row<Cpu>(args.dx, form.x, row, dim, dx);
     end_row<Cpu>(args.df_x, form.f_x, row, dim, df_x);
+    if (dshortcut_number != nullptr) *dshortcut_number += sum_of<N>(total_shortcut);
+    if (dbranch_number != nullptr) *dbranch_number += sum_of<N>(total_branch);
     if ((row - begin) % kRowsAtOnce == kRowsAtOnce - 1 || row + 1 == end) {
-      Cpu::add_products(totals, few.values.data(), nullptr, few.width());
-      few.clear();
+      for (int64_t i = 0; i < few.width(); i += N) {
+        L::at(totals + i).v += L::at(few.values.data() + i).v;
+        L::at(few.values.data() + i).v = F{};
+      }
     }
   }
 }

@@ -49,42 +49,46 @@ EVENKEEL_ALWAYS_INLINE inline void forward_rows(const ResidualForm& form_,
   constexpr int N = Cpu::kLanes;
   using L = Lanes<N>;
   using F = typename L::F;
-  SumOfRow<Cpu> in(form_, args_);
-  const ResidualForm& form = in.form;
-  const ResidualArgs& args = in.args;
+  const ResidualForm form = form_;  // copies of their own: no store can change them
+  const ResidualArgs args = args_;
   const auto dim = static_cast<int64_t>(form.dim);
   const int64_t width = whole<N>(dim);
-  const PerColumn<L> weight(args.norm_weight, 2 * form.has_norm_weight, 1.0F);
-  const PerColumn<L> bias(args.norm_bias, 2 * form.has_norm_bias, 0.0F);
-  const uint64_t norm = form.norm;
+  const float share = 1.0F / static_cast<float>(dim);
+  const auto* const weight = static_cast<const float*>(args.norm_weight);
+  const auto* const bias = static_cast<const float*>(args.norm_bias);
+  const bool centred = form.norm == 1;
+  SumOfRow<Cpu> in(form, args);
   RowBuffers buffers(5, dim);
   for (int64_t row = begin; row < end; ++row) {
-    in.read(row, buffers);
+    in.read(form, args, row, buffers);
     float* sum = begin_row<Cpu>(args.sum, form.sum, row, dim, buffers[3]);
     F total = {};
-    F squares = {};
     for (int64_t i = 0; i < width; i += N) {
       F value;
       F dropped;
       in.dropped(dropped, i);
       in.joined(value, dropped, i);
       L::at(sum + i).v = value;
-      total += value;
-      squares += value * value;
+      total += centred ? value : value * value;
     }
     end_row<Cpu>(args.sum, form.sum, row, dim, sum);
-    if (norm == 0) continue;
+    if (form.norm == 0) continue;
 
-    const float share = 1.0F / static_cast<float>(dim);
-    RowStats stats{0.0F, 0.0F, 1.0F / std::sqrt(sum_of<N>(squares) * share + args.eps)};
-    if (norm == 1) {
-      layer_norm_stats<L>(stats, sum, dim, width, sum_of<N>(total) * share, args.eps);
+    const float mean = sum_of<N>(total) * share;  // of the squares in an RMSNorm
+    RowStats stats{};
+    if (centred) {
+      layer_norm_stats<L>(stats, sum, dim, width, mean, args.eps);
+    } else {
+      stats.scale = 1.0F / std::sqrt(mean + args.eps);
     }
     if (args.stats != nullptr) reinterpret_cast<RowStats*>(args.stats)[row] = stats;
+    const float shift = -stats.rest * stats.scale;
     float* y = begin_row<Cpu>(args.y, form.y, row, dim, buffers[4]);
     for (int64_t i = 0; i < width; i += N) {
-      const F normed = ((L::at(sum + i).v - stats.mean) - stats.rest) * stats.scale;
-      L::at(y + i).v = normed * weight.at(i).v + bias.at(i).v;
+      F value = (L::at(sum + i).v - stats.mean) * stats.scale + shift;
+      if (weight != nullptr) value *= L::at(weight + i).v;
+      if (bias != nullptr) value += L::at(bias + i).v;
+      L::at(y + i).v = value;
     }
     end_row<Cpu>(args.y, form.y, row, dim, y);
   }

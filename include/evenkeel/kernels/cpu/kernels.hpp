@@ -48,17 +48,6 @@ struct Kernels {
                                                          float* factors) {                 \
       cpu::dropout_row<lanes>(dropout, row, dim, factors);                                 \
     }                                                                                      \
-    EVENKEEL_NEVER_INLINE target static void add_products(float* sum,                      \
-                                                          const float* p,                  \
-                                                          const float* q,                  \
-                                                          int64_t width) {                 \
-      cpu::add_products<lanes>(sum, p, q, width);                                          \
-    }                                                                                      \
-    EVENKEEL_NEVER_INLINE target static float sum_of_products(const float* p,              \
-                                                              const float* q,              \
-                                                              int64_t width) {             \
-      return cpu::sum_of_products<lanes>(p, q, width);                                     \
-    }                                                                                      \
     target static void forward(const ResidualForm& form,                                   \
                                const ResidualArgs& args,                                   \
                                int64_t begin,                                              \

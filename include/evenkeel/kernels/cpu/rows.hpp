@@ -28,7 +28,7 @@ class RowBuffers {
 
 /// A row of a tensor in float32: where it lies, if its vectors are whole there, else in `buffer`.
 template <typename Cpu>
-EVENKEEL_NEVER_INLINE const float* read_row(
+EVENKEEL_ALWAYS_INLINE inline const float* read_row(
     const void* rows, uint64_t type, int64_t row, int64_t dim, float* buffer) {
   if (type != 0) {
     Cpu::widen_row(buffer, static_cast<const uint16_t*>(rows) + row * dim, dim, type == 1);
@@ -43,14 +43,14 @@ EVENKEEL_NEVER_INLINE const float* read_row(
 /// Where to write a row in float32: its own place, if its vectors are whole there, else `buffer`,
 /// of which `end_row` makes the row. `rows` is null where it is not wanted.
 template <typename Cpu>
-EVENKEEL_NEVER_INLINE float* begin_row(
+EVENKEEL_ALWAYS_INLINE inline float* begin_row(
     void* rows, uint64_t type, int64_t row, int64_t dim, float* buffer) {
   const bool in_place = rows != nullptr && type == 0 && dim % Cpu::kLanes == 0;
   return in_place ? static_cast<float*>(rows) + row * dim : buffer;
 }
 
 template <typename Cpu>
-EVENKEEL_NEVER_INLINE void end_row(
+EVENKEEL_ALWAYS_INLINE inline void end_row(
     void* rows, uint64_t type, int64_t row, int64_t dim, const float* written) {
   if (rows == nullptr) return;
   if (type != 0) {
@@ -62,32 +62,26 @@ EVENKEEL_NEVER_INLINE void end_row(
   }
 }
 
-/// A number for each column, or the same for all: loops over columns need not ask which.
-template <typename L>
-struct PerColumn {
-  /// `count`: 0 where there is no such parameter, which then is `otherwise`; 1 where it is one
-  /// number for all, 2 where it is one for each column.
-  EVENKEEL_ALWAYS_INLINE PerColumn(const void* parameter, uint64_t count, float otherwise) {
-    const auto* const numbers = static_cast<const float*>(parameter);
-    const float number = count == 1 ? *numbers : otherwise;
-    for (float& each : same) each = number;
-    if (count == 2) each_of(numbers);
-  }
-  PerColumn(const PerColumn&) = delete;
-  PerColumn& operator=(const PerColumn&) = delete;
+/// A gain: one number for each column, or one for all.
+struct Gain {
+  EVENKEEL_ALWAYS_INLINE Gain(const void* parameter, uint64_t count)
+      : columns(count == 2 ? static_cast<const float*>(parameter) : nullptr),
+        number(count == 1 ? *static_cast<const float*>(parameter) : 1.0F) {}
 
-  EVENKEEL_ALWAYS_INLINE void each_of(const float* numbers) {
-    values = numbers;
-    mask = -1;
-  }
-  EVENKEEL_ALWAYS_INLINE const typename L::LooseF& at(int64_t column) const {
-    return L::at(values + (column & mask));
-  }
-
-  float same[L::kLanes];
-  const float* values = same;
-  int64_t mask = 0;
+  const float* columns;
+  float number;
 };
+
+template <typename L>
+EVENKEEL_ALWAYS_INLINE inline void times_gain(typename L::F& value,
+                                              const Gain& gain,
+                                              int64_t column) {
+  if (gain.columns != nullptr) {
+    value *= L::at(gain.columns + column).v;
+  } else {
+    value *= gain.number;
+  }
+}
 
 /// The sum of a residual, row by row.
 template <typename Cpu>
@@ -95,38 +89,43 @@ struct SumOfRow {
   using L = Lanes<Cpu::kLanes>;
   using F = typename L::F;
 
-  EVENKEEL_ALWAYS_INLINE SumOfRow(const ResidualForm& form_, const ResidualArgs& args_)
-      : form(form_),
-        args(args_),
-        shortcut(args.shortcut, form.shortcut_count, 1.0F),
-        branch(args.branch, form.branch_count, 1.0F),
-        bias(args.bias, 2 * form.has_bias, 0.0F),
-        factors(nullptr, 0, 1.0F) {}
+  EVENKEEL_ALWAYS_INLINE SumOfRow(const ResidualForm& form, const ResidualArgs& args)
+      : shortcut(args.shortcut, form.shortcut_count),
+        branch(args.branch, form.branch_count),
+        bias(static_cast<const float*>(args.bias)) {}
 
   /// Uses the first three buffers.
-  EVENKEEL_ALWAYS_INLINE void read(int64_t row, RowBuffers& buffers) {
+  EVENKEEL_ALWAYS_INLINE void read(const ResidualForm& form,
+                                   const ResidualArgs& args,
+                                   int64_t row,
+                                   RowBuffers& buffers) {
     const auto dim = static_cast<int64_t>(form.dim);
     x = read_row<Cpu>(args.x, form.x, row, dim, buffers[0]);
     f_x = read_row<Cpu>(args.f_x, form.f_x, row, dim, buffers[1]);
     if (form.drops != 0U) {
       Cpu::dropout_row({args.seed, args.threshold, args.scale}, row, dim, buffers[2]);
-      factors.each_of(buffers[2]);
+      factors = buffers[2];
     }
   }
   /// dropout(f_x + bias)
   EVENKEEL_ALWAYS_INLINE void dropped(F& value, int64_t column) const {
-    value = (L::at(f_x + column).v + bias.at(column).v) * factors.at(column).v;
+    value = L::at(f_x + column).v;
+    if (bias != nullptr) value += L::at(bias + column).v;
+    if (factors != nullptr) value *= L::at(factors + column).v;
   }
   /// shortcut * x + branch * dropped
   EVENKEEL_ALWAYS_INLINE void joined(F& sum, const F& dropped, int64_t column) const {
-    sum = L::at(x + column).v * shortcut.at(column).v + dropped * branch.at(column).v;
+    F of_branch = dropped;
+    times_gain<L>(of_branch, branch, column);
+    sum = L::at(x + column).v;
+    times_gain<L>(sum, shortcut, column);
+    sum += of_branch;
   }
 
-  const ResidualForm form;  // copies of their own: no store can change them
-  const ResidualArgs args;
-  PerColumn<L> shortcut, branch, bias;
-  PerColumn<L> factors;  ///< 0 or the dropout's scale
+  Gain shortcut, branch;
+  const float* bias;
   const float *x = nullptr, *f_x = nullptr;
+  const float* factors = nullptr;  ///< 0 or the dropout's scale; null where nothing is dropped
 };
 
 /// What forward finds out about a row and backward reads. The mean is the sum of two floats: so a

@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
         s[v][i] = joined(xs[i], dropped_of(f_xs[i], biases[i], kept, i, args.scale), shortcuts[i],
                          branches[i]);
         if (kRagged && column >= D) s[v][i] = 0.0f;
-        mean += s[v][i];
+        mean += kRagged ? s[v][i] : s[v][i] - s[0][0];
         if (NORM == 2) squares = fmaf(s[v][i], s[v][i], squares);
       }
     }
@@ -70,21 +70,29 @@ extern "C" __global__ void __launch_bounds__(kThreads, RESIDENT)
       sum_over_row(mean, unused, scratch[walk.turn], group, t);
       walk.turn ^= 1, mean *= 1.0f / D;
     } else if (NORM == 1) {
-      mean *= 1.0f / (kVectors * VEC);
+      mean = fmaf(mean, 1.0f / (kVectors * VEC), s[0][0]);
     }
+    float distances = 0.0f;
     if (NORM == 1) {
       UNROLL for (int v = 0; v < kVectors; ++v) {
         if (kRagged && (v * TPR + t) * VEC >= D) continue;
         UNROLL for (int i = 0; i < VEC; ++i) {
-          squares = fmaf(s[v][i] - mean, s[v][i] - mean, squares);
+          const float distance = s[v][i] - mean;
+          squares = fmaf(distance, distance, squares);
+          if (kRagged) distances += distance;
         }
       }
     }
     if (NORM == 1 && !kRagged) {
       moments_over_row(mean, squares, scratch[walk.turn], group, t);
     } else if (NORM != 0) {
-      float unused = 0.0f;
-      sum_over_row(squares, unused, scratch[walk.turn], group, t);
+      sum_over_row(squares, distances, scratch[walk.turn], group, t);
+      if (NORM == 1) {  // the mean was off by so much
+        distances *= 1.0f / D;
+        mean += distances;
+        squares -= distances * distances * D;
+        if (squares < 0.0f) squares = 0.0f;
+      }
     }
     walk.turn ^= 1;
     if (NORM != 1) mean = 0.0f;

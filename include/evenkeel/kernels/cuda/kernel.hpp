@@ -16,10 +16,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <forward_list>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace evenkeel::detail::cuda {
 
@@ -93,28 +95,32 @@ class Kernel {
   /// The kernel for that form, compiled when it is first asked for; null, after one
   /// warning, where it cannot be had.
   static const Kernel* find(const ResidualForm& form) {
-    thread_local std::unordered_map<uint64_t, const Kernel*> known;  // needs no lock
+    thread_local std::vector<std::pair<uint64_t, const Kernel*>> known;  // a few; needs no lock
     const auto key = form.key();
-    const auto at = known.find(key);
-    if (at != known.end()) return at->second;
-    return known.emplace(key, find_or_make(form)).first->second;
+    for (const auto& [its_key, kernel] : known) {
+      if (its_key == key) return kernel;
+    }
+    known.emplace_back(key, find_or_make(form));
+    return known.back().second;
   }
 
  private:
   EVENKEEL_COLD static const Kernel* find_or_make(const ResidualForm& form) {
     struct Entry {
+      explicit Entry(uint64_t key_) : key(key_) {}
+      const uint64_t key;
       std::once_flag once;
       std::unique_ptr<const Kernel> kernel;
     };
     static std::mutex mutex;
-    static std::unordered_map<uint64_t, std::shared_ptr<Entry>>& entries =
-        *new std::unordered_map<uint64_t, std::shared_ptr<Entry>>;  // outlives other threads
-    std::shared_ptr<Entry> entry;
+    static auto& entries = *new std::forward_list<Entry>;  // outlives other threads
+    Entry* entry = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex);
-      auto& shared = entries[form.key()];
-      if (shared == nullptr) shared = std::make_shared<Entry>();
-      entry = shared;
+      for (auto& each : entries) {
+        if (each.key == form.key()) entry = &each;
+      }
+      if (entry == nullptr) entry = &entries.emplace_front(form.key());
     }
     std::call_once(entry->once, [&] { entry->kernel = make(form); });
     return entry->kernel.get();

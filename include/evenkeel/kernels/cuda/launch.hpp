@@ -71,17 +71,17 @@ inline JoinedResidual forward(const ResidualCall& call, at::Tensor* saved) {
   return outputs;
 }
 
-/// Runs a backward kernel and the sums that end it. The call's form says which gradients are
+/// Runs the backward kernel and the sums that end it. The call's form says which gradients are
 /// wanted; dy and dsum are what comes in, either of them undefined where it is zero.
 /// `inputs_stayed`: x and f_x are where forward read them, so no work under way writes them.
-inline ResidualGradients backward(const Kernel& kernel,
-                                  ResidualCall& call,
+inline ResidualGradients backward(ResidualCall& call,
                                   const at::Tensor& dy,
                                   const at::Tensor& dsum,
                                   const at::Tensor& saved,
                                   bool inputs_stayed) {
   const auto device = call.terms.x.device();
   const c10::OptionalDeviceGuard guard(device);
+  const auto& kernel = *call.kernel;
   const auto& driver = kernel.driver();
   driver.make_context_current(device.index());
   const auto& form = call.form;

@@ -167,7 +167,8 @@ INLINE void sum_over_row(float& p, float& q, float2* scratch, int group, int t) 
 }
 
 // Mean and sum of squared distances from it, of a row whose threads hold equally many numbers each:
-// pairs of equal parts are put together (Chan, Golub and LeVeque), so nothing cancels.
+// pairs of equal parts are put together (Chan, Golub and LeVeque), so nothing cancels. The mean of
+// equal numbers is that number.
 INLINE void moments_over_row(float& mean, float& squares, float2* scratch, int group, int t) {
   constexpr float kMine = kVectors * VEC;
   UNROLL for (int lanes = 1; lanes < kLanes; lanes <<= 1) {
@@ -178,9 +179,10 @@ INLINE void moments_over_row(float& mean, float& squares, float2* scratch, int g
   if constexpr (kWarps > 1) {
     if (t % 32 == 0) scratch[group * kWarps + t / 32] = make_float2(mean, squares);
     wait_for_row(group);
+    const float first = scratch[group * kWarps].x;
     float all = 0.0f, within = 0.0f, between = 0.0f;
-    UNROLL for (int i = 0; i < kWarps; ++i) all += scratch[group * kWarps + i].x;
-    all *= 1.0f / kWarps;
+    UNROLL for (int i = 1; i < kWarps; ++i) all += scratch[group * kWarps + i].x - first;
+    all = fmaf(all, 1.0f / kWarps, first);
     UNROLL for (int i = 0; i < kWarps; ++i) {
       const float2 other = scratch[group * kWarps + i];
       within += other.y;

@@ -38,10 +38,7 @@ class SharedLibrary {
   /// Sets `function` to that symbol, or to null. `missing` says what was not found first.
   template <typename Function>
   void find(Function& function, const char* symbol, std::string& missing) const {
-    void* found = handle_ == nullptr ? nullptr : dlsym(handle_, symbol);
-    function = reinterpret_cast<Function>(found);
-    if (found != nullptr || !missing.empty()) return;
-    missing = handle_ == nullptr ? name_ : std::string(symbol) + " of " + name_;
+    function = reinterpret_cast<Function>(find(symbol, missing));
   }
 
   /// The path of a file in LibTorch's own folder.
@@ -54,6 +51,14 @@ class SharedLibrary {
   }
 
  private:
+  EVENKEEL_COLD void* find(const char* symbol, std::string& missing) const {
+    void* found = handle_ == nullptr ? nullptr : dlsym(handle_, symbol);
+    if (found == nullptr && missing.empty()) {
+      missing = handle_ == nullptr ? name_ : std::string(symbol) + " of " + name_;
+    }
+    return found;
+  }
+
   std::string name_;
   void* handle_ = nullptr;
 };

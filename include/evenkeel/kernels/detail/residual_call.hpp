@@ -33,7 +33,7 @@ struct ResidualCall {
   ResidualTerms terms;
   ResidualNorm norm;
   ResidualForm form;
-  const cuda::Kernel* kernel = nullptr;  ///< On CUDA, that of forward.
+  const cuda::Kernel* kernel = nullptr;  ///< On CUDA.
 
   /// In the order of `Input`.
   std::array<at::Tensor*, kInputs> inputs() {

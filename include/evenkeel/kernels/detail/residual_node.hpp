@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/cpu/launch.hpp>
-#include <evenkeel/kernels/cuda/launch.hpp>
 #include <evenkeel/kernels/detail/cold.hpp>
-#include <evenkeel/kernels/detail/plain_residual.hpp>
+#include <evenkeel/kernels/detail/differentiable_residual.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
-#include <evenkeel/kernels/residual_terms.hpp>
+#include <evenkeel/kernels/detail/run_kernel.hpp>
 
 #include <ATen/ATen.h>
 #include <ATen/SavedTensorHooks.h>
@@ -22,72 +20,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
-
-/// By the kernel of the call's device, which there is.
-inline JoinedResidual forward_by_kernel(ResidualCall& call, at::Tensor* saved) {
-  if (call.terms.x.is_cpu()) return cpu::forward(cpu::kernels().front(), call, saved);
-  return cuda::forward(call, saved);
-}
-
-/// By the kernel of the call's device; nothing where there is none for that backward.
-inline std::optional<ResidualGradients> backward_by_kernel(ResidualCall& call,
-                                                           const at::Tensor& dy,
-                                                           const at::Tensor& dsum,
-                                                           const at::Tensor& saved,
-                                                           bool inputs_stayed) {
-  if (call.terms.x.is_cpu()) {
-    return cpu::backward(cpu::kernels().front(), call, dy, dsum, saved);
-  }
-  const auto* const kernel = cuda::Kernel::find(call.form);
-  if (kernel == nullptr) return std::nullopt;
-  return cuda::backward(*kernel, call, dy, dsum, saved, inputs_stayed);
-}
-
-/// 1 / (1 - p) where the dropout that `saved` speaks of keeps an element, 0 elsewhere; float32.
-EVENKEEL_COLD inline at::Tensor dropout_factors(const ResidualCall& call, const at::Tensor& saved) {
-  const auto& x = call.terms.x;
-  const auto zeros = at::zeros(x.sizes(), x.options().dtype(at::kFloat));
-  // Backward of a sum: what reaches f_x of a gradient of 1.
-  ResidualCall sum{{zeros, zeros, {}, {}, {}, call.terms.dropout}, {}, {}};
-  sum.form.dim = call.form.dim;
-  sum.form.device = call.form.device;
-  sum.form.drops = sum.form.backward = sum.form.has_dsum = 1;
-  sum.form.want(kFX);
-  auto factors = backward_by_kernel(sum, {}, at::ones_like(zeros), saved, false);
-  TORCH_CHECK(factors, "fused_residual: no kernel computes the dropout mask again");
-  return (*factors)[kFX];
-}
-
-/// The outputs, sum and then norm as far as wanted, by differentiable operators and with the mask
-/// that the kernel drew. In float32: it is what double backward goes through.
-EVENKEEL_COLD inline std::vector<at::Tensor> differentiable_residual(const ResidualCall& call,
-                                                                     const at::Tensor& factors) {
-  const auto wide = [](const at::Tensor& tensor) {
-    return tensor.defined() ? tensor.to(at::kFloat) : tensor;
-  };
-  const auto& terms = call.terms;
-  ResidualTerms wide_terms{wide(terms.x),
-                           wide(terms.f_x),
-                           wide(terms.shortcut),
-                           wide(terms.branch)};
-  if (terms.bias.defined()) wide_terms.f_x = wide_terms.f_x + wide(terms.bias);
-  if (factors.defined()) wide_terms.f_x = wide_terms.f_x * factors;
-  const auto sum = plain_sum(wide_terms);
-  std::vector<at::Tensor> outputs;
-  if (call.form.has_sum != 0U) outputs.push_back(sum.to(type_of_code(call.form.sum)));
-  if (call.form.has_norm()) {
-    const auto& norm = call.norm;
-    const ResidualNorm wide_norm{norm.kind, wide(norm.weight), wide(norm.bias), norm.eps};
-    outputs.push_back(plain_norm(sum, wide_norm).to(type_of_code(call.form.y)));
-  }
-  return outputs;
-}
 
 /// A node of autograd's graph: LibTorch holds them by std::shared_ptr, newer ones by intrusive_ptr.
 template <typename T>
@@ -105,14 +42,23 @@ class ResidualNode : public torch::autograd::Node {
   using Tensors = torch::autograd::variable_list;
 
  public:
+  /// Runs the forward kernel that was found. Where a gradient may be wanted, the node is left in
+  /// the graph.
   static JoinedResidual run(ResidualCall call) {
-    const auto node = make_node<ResidualNode>();
+    bool differentiated = false;
+    const auto inputs = call.inputs();
+    for (const auto* input : inputs) {
+      differentiated = differentiated || (input->defined() && input->requires_grad());
+    }
+    differentiated = differentiated && at::GradMode::is_enabled();
+    at::Tensor for_backward;
     JoinedResidual outputs;
     {
       const at::NoGradGuard no_grad;
-      outputs = forward_by_kernel(call, &node->for_backward_);
+      outputs = run_forward(call, differentiated ? &for_backward : nullptr);
     }
-    const auto inputs = call.inputs();
+    if (!differentiated) return outputs;
+    const auto node = make_node<ResidualNode>();
     node->set_next_edges(torch::autograd::collect_next_edges(*inputs[kX],
                                                              *inputs[kFX],
                                                              *inputs[kShortcut],
@@ -120,6 +66,7 @@ class ResidualNode : public torch::autograd::Node {
                                                              *inputs[kBias],
                                                              *inputs[kNormWeight],
                                                              *inputs[kNormBias]));
+    node->for_backward_ = std::move(for_backward);
     node->hooked_ = !at::SavedTensorDefaultHooks::get_tls_state().stack.empty();
     node->sizes_ = call.terms.x.sizes();
     node->device_ = call.terms.x.device();
@@ -214,13 +161,13 @@ class ResidualNode : public torch::autograd::Node {
     }
     const bool shared = form.one_gradient() && form.wants(kX) && form.wants(kFX);
     if (shared) form.do_not_want(kFX);
-    auto computed = backward_by_kernel(call,
-                                       kernel_ready(dy, type_of_code(form.y)),
-                                       kernel_ready(dsum, type_of_code(form.sum)),
-                                       for_backward_,
-                                       !hooked_);
-    if (!computed) return false;
-    for (size_t i = 0; i < kInputs; ++i) results[i] = std::move((*computed)[i]);
+    if (!find_kernel(call)) return false;
+    auto computed = run_backward(call,
+                                 kernel_ready(dy, type_of_code(form.y)),
+                                 kernel_ready(dsum, type_of_code(form.sum)),
+                                 for_backward_,
+                                 !hooked_);
+    for (size_t i = 0; i < kInputs; ++i) results[i] = std::move(computed[i]);
     if (shared) results[kFX] = results[kX];
     return true;
   }
