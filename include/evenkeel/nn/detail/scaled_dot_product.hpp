@@ -4,7 +4,6 @@
 #include <evenkeel/nn/attention_mask.hpp>
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
 #include <torch/types.h>
 #include <torch/version.h>
 
@@ -24,17 +23,6 @@ inline torch::Tensor repeat_heads(const torch::Tensor& x, int64_t num_heads) {
       .reshape({x.size(0), num_heads, x.size(2), x.size(3)});
 }
 
-/// Returns whether LibTorch may give NaN for a query without any key: before 2.5, as the softmax of
-/// a row of -inf; later, as gradients of cuDNN's attention, which runs for half types alone.
-inline bool rows_without_keys_fail([[maybe_unused]] const torch::Tensor& q) {
-#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 5
-  return true;
-#else
-  return q.is_cuda() && q.scalar_type() != torch::kFloat32 && q.scalar_type() != torch::kFloat64 &&
-         at::globalContext().userEnabledCuDNNSDP();
-#endif
-}
-
 /// scaled_dot_product_attention, but 0 for a query without any key. `additive` may be undefined.
 inline torch::Tensor sdpa(const torch::Tensor& q,
                           const torch::Tensor& k,
@@ -44,12 +32,15 @@ inline torch::Tensor sdpa(const torch::Tensor& q,
                           bool is_causal = false) {
   const auto mask =
       additive.defined() ? std::optional<torch::Tensor>(additive) : std::optional<torch::Tensor>();
-  if (mask && rows_without_keys_fail(q)) {
+#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 5
+  // Before LibTorch 2.5, the softmax of a row of -inf is NaN.
+  if (mask) {
     const auto blind =
         additive.eq(-std::numeric_limits<double>::infinity()).all(-1, /*keepdim=*/true);
     return at::scaled_dot_product_attention(q, k, v, additive.masked_fill(blind, 0.0), dropout)
         .masked_fill(blind, 0.0);
   }
+#endif
   return at::scaled_dot_product_attention(q, k, v, mask, dropout, is_causal);
 }
 
