@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "checkpoint.hpp"
 
+#include "checksum.hpp"
+#include "files.hpp"
+
 #include <ATen/ATen.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,7 +35,9 @@ constexpr std::array kTypes{std::pair{"F64", torch::kFloat64},
                             std::pair{"U8", torch::kUInt8},
                             std::pair{"BOOL", torch::kBool}};
 
-constexpr uint64_t kLargestHeader = 100'000'000;  // as in the format
+constexpr const char* kChecksums = "checksums";
+constexpr const char* kHeaderChecksum = "header_checksum";
+constexpr uint64_t kLargestHeader = 100'000'000;  // as the format has it
 
 [[noreturn]] void fail(const std::string& file, const std::string& why) {
   throw CheckpointError(fmt::format("{}: {}", file, why));
@@ -48,54 +53,41 @@ bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_s
   return total == bytes;
 }
 
-// A file that is removed unless it is renamed; write() writes all of its argument.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string target)
-      : target_(std::move(target)), name_(target_ + ".part") {
-    descriptor_ = ::open(name_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) fail(name_, std::strerror(errno));
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (descriptor_ < 0) return;
-    ::close(descriptor_);
-    ::unlink(name_.c_str());
-  }
+// The header without its own checksum.
+std::string checksum_of(json header) {
+  header["__metadata__"].erase(kHeaderChecksum);
+  return Checksum().add(header.dump()).hex();
+}
 
-  void write(const void* data, size_t size) {
-    const char* bytes = static_cast<const char*>(data);
-    while (size > 0) {
-      const auto written = ::write(descriptor_, bytes, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail(name_, std::strerror(errno));
-      bytes += written;
-      size -= static_cast<size_t>(written);
+std::string checksum_of(const torch::Tensor& tensor) {
+  return Checksum().add(tensor.const_data_ptr(), tensor.nbytes()).hex();
+}
+
+// Takes the checksums out of the texts and compares them.
+void verify(Checkpoint& checkpoint, const json& header, const std::string& file) {
+  auto& texts = checkpoint.texts;
+  if (texts.count(kHeaderChecksum) == 0 || texts.count(kChecksums) == 0) {
+    fail(file, "expected a checkpoint of evenkeel-translate, but it has no checksums");
+  }
+  if (texts.at(kHeaderChecksum) != checksum_of(header)) {
+    fail(file, "its header does not match its checksum: it is damaged, or was changed");
+  }
+  const auto sums = json::parse(texts.at(kChecksums));
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (sums.value(name, "") != checksum_of(tensor)) {
+      fail(file, fmt::format("{} does not match its checksum: the file is damaged", name));
     }
   }
-
-  void commit() {
-    if (::fsync(descriptor_) != 0) fail(name_, std::strerror(errno));
-    const int descriptor = std::exchange(descriptor_, -1);
-    if (::close(descriptor) != 0 || ::rename(name_.c_str(), target_.c_str()) != 0) {
-      const int error = errno;
-      ::unlink(name_.c_str());
-      fail(target_, std::strerror(error));
-    }
-  }
-
- private:
-  std::string target_;
-  std::string name_;
-  int descriptor_ = -1;
-};
+  texts.erase(kHeaderChecksum);
+  texts.erase(kChecksums);
+}
 
 }  // namespace
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& file) {
   json header = json::object();
-  header["__metadata__"] = checkpoint.texts;
+  auto& texts = header["__metadata__"] = checkpoint.texts;
+  auto checksums = json::object();
   std::vector<torch::Tensor> tensors;
   uint64_t offset = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) {
@@ -109,24 +101,32 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& file) {
     header[name] = {{"dtype", type},
                     {"shape", tensor.sizes().vec()},
                     {"data_offsets", {offset, end}}};
+    checksums[name] = checksum_of(tensors.back());
     offset = end;
   }
+  texts[kChecksums] = checksums.dump();
+  texts[kHeaderChecksum] = checksum_of(header);
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');  // aligns the tensors
   const uint64_t size = text.size();
 
-  TemporaryFile part(file);
-  part.write(&size, sizeof size);
-  part.write(text.data(), text.size());
-  for (const auto& tensor : tensors) part.write(tensor.data_ptr(), tensor.nbytes());
-  part.commit();
+  const auto bytes = [](const void* data, size_t count) {
+    return std::string_view(static_cast<const char*>(data), count);
+  };
+  FileWriter writer(file);
+  writer.write(bytes(&size, sizeof size));
+  writer.write(text);
+  for (const auto& tensor : tensors) writer.write(bytes(tensor.const_data_ptr(), tensor.nbytes()));
+  writer.commit();
 }
 
 Checkpoint load_checkpoint(const std::string& file) {
   std::error_code error;
   const auto file_size = std::filesystem::file_size(file, error);
   if (error) fail(file, error.message());
+  errno = 0;
   std::ifstream stream(file, std::ios::binary);
+  if (!stream) fail(file, std::strerror(errno));
   uint64_t header_size = 0;
   if (!stream.read(reinterpret_cast<char*>(&header_size), sizeof header_size) ||
       header_size > kLargestHeader || header_size > file_size - sizeof header_size) {
@@ -139,6 +139,7 @@ Checkpoint load_checkpoint(const std::string& file) {
   const uint64_t data_size = file_size - sizeof header_size - header_size;
 
   Checkpoint checkpoint;
+  std::map<uint64_t, uint64_t> spans;  // of the data that tensors have, begin to end
   try {
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") {
@@ -156,6 +157,7 @@ Checkpoint load_checkpoint(const std::string& file) {
           !holds(end - begin, shape, c10::elementSize(known->second))) {
         fail(file, fmt::format("{} does not fit in the file, which is cut off or damaged", name));
       }
+      if (begin < end) spans[begin] = end;
       const auto tensor = torch::empty(shape, known->second);
       stream.seekg(static_cast<std::streamoff>(sizeof header_size + header_size + begin));
       if (tensor.nbytes() > 0 && !stream.read(static_cast<char*>(tensor.data_ptr()),
@@ -164,10 +166,25 @@ Checkpoint load_checkpoint(const std::string& file) {
       }
       checkpoint.tensors.emplace(name, tensor);
     }
+    uint64_t covered = 0;
+    for (const auto& [begin, end] : spans) covered = begin == covered ? end : data_size + 1;
+    if (covered != data_size) {
+      fail(file, "expected tensors to fill the file, but there are other bytes in it or behind it");
+    }
+    verify(checkpoint, header, file);
   } catch (const json::exception& damage) {
     fail(file, fmt::format("its header is damaged: {}", damage.what()));
   }
   return checkpoint;
+}
+
+bool all_finite(const std::vector<torch::Tensor>& tensors) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> finite;
+  for (const auto& tensor : tensors) {
+    if (tensor.is_floating_point()) finite.push_back(tensor.isfinite().all());
+  }
+  return finite.empty() || torch::stack(finite).all().item<bool>();
 }
 
 }  // namespace evenkeel::translation

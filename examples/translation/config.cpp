@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "numbers.hpp"
+
+#include <evenkeel/core/nearest.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 #include <type_traits>
 
@@ -31,21 +37,70 @@ json value_of(const T& field) {
   }
 }
 
-template <typename T>
-void read(const json& value, T& field) {
-  if constexpr (IsOptional<T>::value) {
-    if (value.is_null()) {
-      field.reset();
-    } else {
-      field = value.get<typename T::value_type>();
-    }
-  } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
-    field = value.is_string() ? T{value.get<std::string>()} : value.get<T>();
-  } else {
-    // nlohmann-json would accept 2.7 for an int64_t and truncate it
-    if (std::is_same_v<T, int64_t> && !value.is_number_integer()) throw ConfigError("an integer");
-    field = value.get<T>();
+// A value of another type, or one that does not fit: what was expected instead.
+struct WrongType {
+  const char* expected;
+};
+
+void read(const json& value, int64_t& field) {
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  if (!value.is_number_integer()) throw WrongType{"an integer"};
+  if (value.is_number_unsigned() && value.get<uint64_t>() > kMost) {
+    throw WrongType{"an integer below 2^63"};
   }
+  field = value.get<int64_t>();
+}
+
+void read(const json& value, double& field) {
+  if (!value.is_number()) throw WrongType{"a number"};
+  field = value.get<double>();
+}
+
+void read(const json& value, std::string& field) {
+  if (!value.is_string()) throw WrongType{"a string"};
+  field = value.get<std::string>();
+}
+
+void read(const json& value, std::vector<std::string>& field) {
+  field.clear();
+  if (value.is_string()) return field.push_back(value.get<std::string>());
+  const auto is_string = [](const json& element) { return element.is_string(); };
+  if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_string)) {
+    throw WrongType{"a list of strings"};
+  }
+  field = value.get<std::vector<std::string>>();
+}
+
+template <typename T>
+void read(const json& value, std::optional<T>& field) {
+  field.reset();
+  if (!value.is_null()) read(value, field.emplace());
+}
+
+// From a word of the command line.
+void parse(const std::string& word, int64_t& field) {
+  const auto number = parse_integer(word);
+  if (!number) throw WrongType{"an integer below 2^63"};
+  field = *number;
+}
+
+void parse(const std::string& word, double& field) {
+  const auto number = parse_real(word);
+  if (!number) throw WrongType{"a finite number"};
+  field = *number;
+}
+
+void parse(const std::string& word, std::string& field) {
+  field = word;
+}
+
+template <typename T>
+void parse(const std::string& word, std::optional<T>& field) {
+  parse(word, field.emplace());
+}
+
+json shown(double value) {
+  return std::isfinite(value) ? json(value) : json(fmt::format("{}", value));
 }
 
 void expect(bool ok, std::string_view setting, std::string_view expected, const json& got) {
@@ -72,30 +127,68 @@ json to_json(const Config& config) {
   return result;
 }
 
-Config from_json(const json& settings, Config base) {
-  if (!settings.is_object()) throw ConfigError("config: expected a JSON object of settings");
+Config from_json(const json& settings, Config base, const std::string& where) {
+  if (!settings.is_object()) throw ConfigError(where + ": expected a JSON object of settings");
   std::vector<std::string> names;
   for_each_setting(base, [&](const char* name, auto& field, const char*, bool) {
     names.emplace_back(name);
     if (!settings.contains(name)) return;
     try {
       read(settings[name], field);
-    } catch (const std::exception&) {
-      throw ConfigError(
-          fmt::format("config: expected {} as {}, but got {}",
-                      name,
-                      value_of(field).is_null() ? "number" : value_of(field).type_name(),
-                      settings[name].dump()));
+    } catch (const WrongType& wrong) {
+      throw ConfigError(fmt::format("{}: expected {} as {}, but got {}",
+                                    where,
+                                    name,
+                                    wrong.expected,
+                                    settings[name].dump()));
     }
   });
   for (const auto& [name, value] : settings.items()) {
     if (std::find(names.begin(), names.end(), name) == names.end()) {
-      throw ConfigError(fmt::format("config: there is no setting {}; there are {}",
+      throw ConfigError(fmt::format("{}: there is no setting {}, the nearest is {}; there are {}",
+                                    where,
                                     name,
+                                    nearest(name, names),
                                     fmt::join(names, ", ")));
     }
   }
   return base;
+}
+
+Config config_from_text(const std::string& text, const std::string& where, Config base) {
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    throw ConfigError(where + ": expected a JSON object of settings, but it is empty");
+  }
+  std::set<json> names;
+  json settings;
+  try {
+    settings = json::parse(text, [&](int depth, json::parse_event_t event, json& name) {
+      if (event == json::parse_event_t::key && depth == 1 && !names.insert(name).second) {
+        throw ConfigError(fmt::format("{}: the setting {} is there twice", where, name.dump()));
+      }
+      return true;
+    });
+  } catch (const json::exception& error) {
+    const std::string why = error.what();  // "[json.exception.parse_error.101] parse error at ..."
+    throw ConfigError(where + ": " + why.substr(std::min(why.find("] ") + 2, why.size())));
+  }
+  return from_json(settings, std::move(base), where);
+}
+
+void set_option(Config& config, const std::string& name, const std::vector<std::string>& words) {
+  for_each_setting(config, [&](const char* setting, auto& field, const char*, bool) {
+    if (name != setting) return;
+    try {
+      if constexpr (std::is_same_v<std::decay_t<decltype(field)>, std::vector<std::string>>) {
+        field = words;
+      } else {
+        parse(words.back(), field);
+      }
+    } catch (const WrongType& wrong) {
+      throw ConfigError(
+          fmt::format("--{}: expected {}, but got {}", name, wrong.expected, words.back()));
+    }
+  });
 }
 
 Config resolved(Config c) {
@@ -103,32 +196,48 @@ Config resolved(Config c) {
   if (!c.lr) c.lr = warmup ? 1e-3 : 5e-4;
   if (!c.warmup) c.warmup = warmup ? 4000 : 0;
 
-  const auto at_least = [](int64_t least, const char* name, int64_t value) {
+  const auto within = [](int64_t least, int64_t most, const char* name, int64_t value) {
     expect(value >= least, name, fmt::format("at least {}", least), value);
+    expect(value <= most, name, fmt::format("at most {}", most), value);
   };
-  at_least(1, "vocab-size", c.vocab_size);
-  at_least(0, "vocab-sentences", c.vocab_sentences);
-  at_least(1, "encoder-layers", c.encoder_layers);
-  at_least(1, "decoder-layers", c.decoder_layers);
-  at_least(1, "num-heads", c.num_heads);
-  at_least(1, "dim-feedforward", c.dim_feedforward);
-  at_least(1, "batch-tokens", c.batch_tokens);
-  at_least(1, "accumulate", c.accumulate);
-  at_least(2, "max-length", c.max_length);
-  at_least(1, "decay-period", c.decay_period);
-  at_least(0, "warmup", *c.warmup);
-  at_least(0, "max-steps", c.max_steps);
-  at_least(1, "valid-every", c.valid_every);
-  at_least(0, "valid-sentences", c.valid_sentences);
-  at_least(1, "log-every", c.log_every);
-  at_least(1, "save-every", c.save_every);
-  at_least(0, "threads", c.threads);
-  expect(c.embed_dim > 0 && c.embed_dim % 2 == 0 && c.embed_dim % c.num_heads == 0,
+  constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kMillion = 1'000'000;
+  within(5, kMillion, "vocab-size", c.vocab_size);
+  within(0, kAny, "vocab-sentences", c.vocab_sentences);
+  within(1, 10'000, "encoder-layers", c.encoder_layers);
+  within(1, 10'000, "decoder-layers", c.decoder_layers);
+  within(1, kMillion, "num-heads", c.num_heads);
+  within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
+  within(1, 1000 * kMillion, "batch-tokens", c.batch_tokens);
+  within(1, 100'000, "accumulate", c.accumulate);
+  within(2, 100'000, "max-length", c.max_length);
+  within(1, kAny, "decay-period", c.decay_period);
+  within(0, kAny, "warmup", *c.warmup);
+  within(0, kAny, "max-steps", c.max_steps);
+  within(1, kAny, "valid-every", c.valid_every);
+  within(0, kAny, "valid-sentences", c.valid_sentences);
+  within(1, kAny, "log-every", c.log_every);
+  within(1, kAny, "save-every", c.save_every);
+  within(1, 10'000, "keep-last", c.keep_last);
+  within(0, 100, "divergence-retries", c.divergence_retries);
+  within(0, 1024, "threads", c.threads);
+  expect(c.embed_dim > 0 && c.embed_dim <= kMillion && c.embed_dim % 2 == 0 &&
+             c.embed_dim % c.num_heads == 0,
          "embed-dim",
          fmt::format("an even multiple of --num-heads {}", c.num_heads),
          c.embed_dim);
-  expect(*c.lr > 0.0, "lr", "a number above 0", *c.lr);
-  expect(c.max_seconds >= 0.0, "max-seconds", "0 or more", c.max_seconds);
+  const auto positive = [](const char* name, double value) {
+    expect(std::isfinite(value) && value > 0.0, name, "a finite number above 0", shown(value));
+  };
+  const auto not_negative = [](const char* name, double value) {
+    expect(std::isfinite(value) && value >= 0.0, name, "a finite number from 0", shown(value));
+  };
+  positive("lr", *c.lr);
+  positive("eps", c.eps);
+  not_negative("weight-decay", c.weight_decay);
+  not_negative("clip-norm", c.clip_norm);
+  not_negative("max-seconds", c.max_seconds);
+  not_negative("save-minutes", c.save_minutes);
   expect(c.max_steps > 0 || c.max_seconds > 0.0,
          "max-steps",
          "an end: --max-steps or --max-seconds above 0",
@@ -136,9 +245,16 @@ Config resolved(Config c) {
   for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
                                     {"attention-dropout", c.attention_dropout},
                                     {"activation-dropout", c.activation_dropout},
-                                    {"label-smoothing", c.label_smoothing}}) {
-    expect(share >= 0.0 && share < 1.0, name, "a share from 0 to below 1", share);
+                                    {"label-smoothing", c.label_smoothing},
+                                    {"beta1", c.beta1},
+                                    {"beta2", c.beta2}}) {
+    expect(share >= 0.0 && share < 1.0, name, "a number from 0 to below 1", shown(share));
   }
+  // else one gradient after small ones makes a step without bound
+  expect(c.beta2 >= c.beta1 * c.beta1,
+         "beta2",
+         fmt::format("at least the square of --beta1 {}", c.beta1),
+         c.beta2);
   expect(c.dtype == "float32" || c.dtype == "bfloat16", "dtype", "float32 or bfloat16", c.dtype);
   expect(!c.source.empty(), "source", "a file of training text", c.source);
   expect(c.source.size() == c.target.size(), "target", "as many files as --source", c.target);
@@ -146,6 +262,13 @@ Config resolved(Config c) {
          "valid-target",
          "as many files as --valid-source",
          c.valid_target);
+  for (const auto& [name, files] : {std::pair{"source", c.source},
+                                    {"target", c.target},
+                                    {"valid-source", c.valid_source},
+                                    {"valid-target", c.valid_target}}) {
+    const bool named = std::find(files.begin(), files.end(), "") == files.end();
+    expect(named, name, "names of files", files);
+  }
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
   return c;
 }

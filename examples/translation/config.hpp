@@ -54,10 +54,13 @@ struct Config {
   int64_t max_steps = 10000;      ///< Updates; 0 for no limit.
   double max_seconds = 0.0;       ///< Wall time; 0 for no limit.
 
-  int64_t valid_every = 500;      ///< Updates between validations.
-  int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
-  int64_t log_every = 50;         ///< Updates between lines.
-  int64_t save_every = 1000;      ///< Updates between checkpoints.
+  int64_t valid_every = 500;       ///< Updates from one validation to the next.
+  int64_t valid_sentences = 500;   ///< Sentences translated for the validation BLEU; 0 for none.
+  int64_t log_every = 50;          ///< Updates from one line to the next.
+  int64_t save_every = 1000;       ///< Updates from one checkpoint to the next.
+  double save_minutes = 10.0;      ///< Minutes from one checkpoint to the next; 0 for no limit.
+  int64_t keep_last = 2;           ///< Checkpoints kept: the last and those before it.
+  int64_t divergence_retries = 2;  ///< Times that a diverged run goes back, at half the rate.
 
   std::string device = "auto";    ///< auto, cpu, cuda or cuda:N.
   std::string dtype = "float32";  ///< float32, or bfloat16 by autocast.
@@ -67,18 +70,19 @@ struct Config {
   std::string run_dir;  ///< Folder of checkpoints, log and config.
 };
 
-/// Calls `visit(name, field, help, may_change)` for every setting. `may_change` is true if a
-/// resumed run may have another value.
+/// Calls `visit(name, field, help, may_change)` for every setting. `may_change` says that a resumed
+/// run may take another value than the run had; of text and vocabulary, the content has to be the
+/// same.
 template <typename AnyConfig, typename Visit>
 void for_each_setting(AnyConfig& c, Visit&& visit) {
-  visit("source", c.source, "training text, one sentence per line, plain or .gz", false);
-  visit("target", c.target, "its translation, line by line", false);
-  visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", false);
-  visit("valid-target", c.valid_target, "its translation", false);
-  visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", false);
-  visit("vocab-size", c.vocab_size, "size of a trained vocabulary", false);
-  visit("vocab-sentences", c.vocab_sentences, "limit of sentences to train it on; 0: all", false);
-  visit("scheme", c.scheme, "residual scheme; `evenkeel-translate schemes` lists all", false);
+  visit("source", c.source, "training text, one sentence a line, plain or .gz", true);
+  visit("target", c.target, "its translation, line by line", true);
+  visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", true);
+  visit("valid-target", c.valid_target, "its translation", true);
+  visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", true);
+  visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
+  visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
+  visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
@@ -105,6 +109,12 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);
   visit("log-every", c.log_every, "updates between lines", true);
   visit("save-every", c.save_every, "updates between checkpoints", true);
+  visit("save-minutes", c.save_minutes, "minutes between checkpoints; 0: updates count", true);
+  visit("keep-last", c.keep_last, "checkpoints kept, the last and those before it", true);
+  visit("divergence-retries",
+        c.divergence_retries,
+        "times that a diverged run goes back to its last checkpoint, at half the rate",
+        true);
   visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
   visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
   visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
@@ -115,9 +125,17 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
 /// Every setting as JSON, under the names of the options.
 nlohmann::json to_json(const Config& config);
 
-/// Returns `base`, updated with the settings in `json`. Throws ConfigError for a wrong name or
-/// type.
-Config from_json(const nlohmann::json& json, Config base = {});
+/// `base` with the settings that `json` has. Throws ConfigError, which begins with `where`, for a
+/// name or type that is wrong.
+Config from_json(const nlohmann::json& json, Config base = {}, const std::string& where = "config");
+
+/// The same from JSON text, such as that of a file. Damage is told by line and column, and a
+/// setting must not be there twice.
+Config config_from_text(const std::string& text, const std::string& where, Config base = {});
+
+/// Calls from_json() for one setting as the command line has it: numbers are read exactly, to their
+/// end, or refused.
+void set_option(Config& config, const std::string& name, const std::vector<std::string>& words);
 
 /// Returns the scheme of the given name. Throws ConfigError, which names the option, if there is
 /// none.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "bleu.hpp"
 #include "config.hpp"
-#include "decode.hpp"
+#include "files.hpp"
+#include "line_reader.hpp"
 #include "measure.hpp"
-#include "output_file.hpp"
+#include "options.hpp"
 #include "parallel_text.hpp"
 #include "run_folder.hpp"
+#include "standard_streams.hpp"
 #include "train.hpp"
+#include "translate_lines.hpp"
 #include "vocabulary.hpp"
 
 #include <evenkeel/core/version.hpp>
@@ -17,112 +20,116 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <exception>
+#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <sstream>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 namespace evenkeel::translation {
 namespace {
 
-// `train`: settings from the command line, --config and a checkpoint, in this order of precedence.
+// A line on standard error, if there is one.
+void complain(const std::string& text) {
+  std::fputs(("evenkeel-translate: " + text + "\n").c_str(), stderr);
+}
+
+// `train`: what the command line, --config and a checkpoint say, the first the strongest.
 struct TrainCommand {
   explicit TrainCommand(CLI::App& app)
       : command(app.add_subcommand("train", "train a model; see also --config")) {
-    command->add_option("--config", file, "JSON file of settings, such as a run's config.json")
-        ->check(CLI::ExistingFile);
-    command->add_flag("--resume", resume, "resume from the last checkpoint in --run-dir");
+    command->add_option("--config", file, "JSON of settings, as a run writes it");
+    command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
+    command->add_flag("--accept-changed-text",
+                      accept_changed_text,
+                      "resume with another training text, from the next epoch");
     const Config defaults;
-    for_each_setting(given, [&](const char* name, auto& field, const char* help, bool) {
-      auto* option = command->add_option("--" + std::string(name), field, help);
-      options.emplace_back(name, option);
-      if constexpr (std::is_arithmetic_v<std::decay_t<decltype(field)>>)
-        option->capture_default_str();
+    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
+      using Field = std::decay_t<decltype(field)>;
+      constexpr bool kList = std::is_same_v<Field, std::vector<std::string>>;
+      const auto other_name = std::string(name) == "lr" ? ",--learning-rate" : "";
+      auto* option = command->add_option("--" + std::string(name) + other_name, words[name], help);
+      if (!kList) option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+      if constexpr (std::is_arithmetic_v<Field>) {
+        option->default_str(CLI::detail::to_string(field));
+        option->type_name(std::is_same_v<Field, double> ? "FLOAT" : "INT");
+      }
     });
   }
 
   Config config() const {
-    Config base;
+    Config settings;
     if (resume) {
-      if (given.run_dir.empty())
+      const auto run_dir = words.at("run-dir");
+      if (run_dir.empty())
         throw ConfigError("--run-dir: expected a folder to resume, but got none");
-      const RunFolder folder(given.run_dir);
-      base = stored_config(load_checkpoint(folder.last), folder.last);
+      const RunFolder folder(run_dir.back());
+      settings = stored_config(load_checkpoint(folder.last), folder.last);
+      settings.run_dir = run_dir.back();
     }
-    if (!file.empty()) {
-      std::ifstream stream(file);
-      const auto settings = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-      if (settings.is_discarded()) throw ConfigError(file + ": expected JSON, but it is damaged");
-      base = from_json(settings, base);
+    if (!file.empty()) settings = config_from_text(read_file(file), file, settings);
+    for (const auto& [name, said] : words) {
+      if (!said.empty()) set_option(settings, name, said);
     }
-    const auto said = to_json(given);
-    auto settings = nlohmann::json::object();
-    for (const auto& [name, option] : options) {
-      if (option->count() > 0) settings[name] = said[name];
-    }
-    return resolved(from_json(settings, base));
+    return resolved(settings);
   }
 
   CLI::App* command;
   std::string file;
   bool resume = false;
-  Config given;
-  std::vector<std::pair<std::string, CLI::Option*>> options;
+  bool accept_changed_text = false;
+  std::map<std::string, std::vector<std::string>> words;
 };
 
 struct TranslateCommand {
   explicit TranslateCommand(CLI::App& app)
       : command(app.add_subcommand("translate", "translate lines of text")) {
     command->add_option("--run-dir", run_dir, "folder of a run, or one of its checkpoints")
-        ->required()
-        ->check(CLI::ExistingPath);
+        ->required();
     command->add_option("--input",
                         input,
-                        "text, one sentence per line, plain or .gz; default: stdin");
-    command->add_option("--output", output, "file of translations; default: stdout");
-    command->add_option("--beam", options.beam, "beam size; 1 is greedy search")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--length-penalty", options.length_penalty, "a of score / length^a")
-        ->capture_default_str();
-    command
-        ->add_option("--batch-tokens", options.batch_tokens, "limit of sentences x beam x longest")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+                        "text, one sentence a line, plain or .gz; default: stdin");
+    command->add_option("--output", output, "where the translations go; default: stdout");
+    auto& decode = options.decode;
+    decode.beam = 4;
+    add_integer(*command, "--beam", decode.beam, "1 is greedy search", 1, 1024);
+    add_real(*command, "--length-penalty", decode.length_penalty, "a of score / length^a");
+    add_integer(*command,
+                "--max-length",
+                options.max_length,
+                "pieces; of a longer line, the start is translated",
+                1,
+                100'000);
+    add_integer(*command,
+                "--batch-tokens",
+                decode.batch_tokens,
+                "sentences x beam x longest, at most",
+                1,
+                1'000'000'000);
     command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-    command->add_option("--threads", threads, "threads on the CPU; 0 for LibTorch's default")
-        ->capture_default_str();
+    add_integer(*command, "--threads", threads, "on the CPU; 0 for LibTorch's choice", 0, 1024);
   }
 
   void run() {
-    if (threads > 0) at::set_num_threads(threads);
+    FileWriter writer(output);
+    LineReader reader(input);
+    if (threads > 0) at::set_num_threads(static_cast<int>(threads));
     auto trained = load_trained(run_dir, device);
-    std::vector<std::string> lines;
-    if (input.empty()) {
-      for (std::string line; std::getline(std::cin, line);) lines.push_back(line);
-    } else {
-      lines = read_lines(input);
-    }
-    const auto translations = translate(*trained.model,
-                                        trained.vocabulary,
-                                        lines,
-                                        device_of(trained.config),
-                                        trained.config.dtype == "bfloat16",
-                                        options);
-    write_lines(translations, output);
+    if (input.empty()) options.batches_ahead = 1;
+    translate_lines(trained, reader, writer, options, complain);
+    if (!input.empty() && reader.count() == 0) throw TextError(input + ": the file is empty");
+    writer.commit();
   }
 
   CLI::App* command;
   std::string run_dir, input, output, device = "auto";
-  int threads = 0;
-  DecodeOptions options = [] {
-    DecodeOptions defaults;
-    defaults.beam = 4;
-    return defaults;
-  }();
+  int64_t threads = 0;
+  TranslateLinesOptions options;
 };
 
 struct ScoreCommand {
@@ -134,19 +141,15 @@ struct ScoreCommand {
   }
 
   void run() const {
-    const auto bleu = corpus_bleu(read_lines(hypothesis), read_lines(reference));
-    if (as_json) {
-      std::cout << nlohmann::json{{"bleu", bleu.score},
-                                  {"precisions", bleu.precisions},
-                                  {"brevity_penalty", bleu.brevity_penalty},
-                                  {"hypothesis_length", bleu.hypothesis_length},
-                                  {"reference_length", bleu.reference_length},
-                                  {"text", to_string(bleu)}}
-                       .dump()
-                << '\n';
-    } else {
-      std::cout << to_string(bleu) << '\n';
-    }
+    const auto text = read_parallel({hypothesis}, {reference});
+    const auto bleu = corpus_bleu(text.source, text.target);
+    const nlohmann::json json{{"bleu", bleu.score},
+                              {"precisions", bleu.precisions},
+                              {"brevity_penalty", bleu.brevity_penalty},
+                              {"hypothesis_length", bleu.hypothesis_length},
+                              {"reference_length", bleu.reference_length},
+                              {"text", to_string(bleu)}};
+    write_file("", (as_json ? json.dump() : to_string(bleu)) + "\n");
   }
 
   CLI::App* command;
@@ -159,19 +162,22 @@ struct VocabularyCommand {
       : command(app.add_subcommand("vocabulary", "train a joint SentencePiece vocabulary")) {
     command->add_option("--source", source, "text, plain or .gz")->required();
     command->add_option("--target", target, "its translation")->required();
-    command->add_option("--vocab-size", size, "pieces")->capture_default_str();
-    command
-        ->add_option("--vocab-sentences",
-                     options.max_sentences,
-                     "limit of sentences to train on; 0: all")
-        ->capture_default_str();
-    command->add_option("--output", output, "file of the model")->required();
+    add_integer(*command, "--vocab-size", size, "pieces", 5, 1'000'000);
+    add_integer(*command,
+                "--vocab-sentences",
+                options.max_sentences,
+                "to train on, at most; 0: all",
+                0,
+                std::numeric_limits<int64_t>::max());
+    command->add_option("--output", output, "where the model goes")->required();
   }
 
   void run() const {
+    FileWriter writer(output);
     auto text = read_parallel(source, target);
     drop_empty_pairs(text);
-    Vocabulary::train(text, size, options).save_file(output);
+    writer.write(Vocabulary::train(text, size, options).serialized());
+    writer.commit();
   }
 
   CLI::App* command;
@@ -183,33 +189,31 @@ struct VocabularyCommand {
 
 struct MeasureCommand {
   explicit MeasureCommand(CLI::App& app)
-      : command(app.add_subcommand("output-change",
-                                   "measure the output change of encoders against their depth")) {
-    command->add_option("--schemes", options.schemes, "names of schemes; default: all")
-        ->delimiter(',');
-    command->add_option("--depths", options.depths, "encoder layers")->delimiter(',');
-    command->add_option("--embed-dim", options.embed_dim, "width")->capture_default_str();
-    command->add_option("--num-heads", options.num_heads, "heads")->capture_default_str();
-    command->add_option("--dim-feedforward", options.dim_feedforward, "inner size")
-        ->capture_default_str();
-    command->add_option("--length", options.length, "tokens")->capture_default_str();
-    command->add_option("--trials", options.trials, "perturbations of each model")
-        ->capture_default_str();
-    command->add_option("--seeds", options.seeds, "models of each kind")->capture_default_str();
-    command->add_option("--threads", options.threads, "0 for LibTorch's default")
-        ->capture_default_str();
+      : command(app.add_subcommand(
+            "output-change", "measure the output change of fresh encoders against their depth")) {
+    command->add_option("--schemes", options.schemes, "which; default: all")->delimiter(',');
+    add_integers(*command, "--depths", options.depths, "encoder layers", 1, 10'000);
+    add_integer(*command, "--embed-dim", options.embed_dim, "width", 1, 1'000'000);
+    add_integer(*command, "--num-heads", options.num_heads, "heads", 1, 1'000'000);
+    add_integer(*command,
+                "--dim-feedforward",
+                options.dim_feedforward,
+                "inner size",
+                1,
+                10'000'000);
+    add_integer(*command, "--length", options.length, "tokens", 1, 100'000);
+    add_integer(*command, "--trials", options.trials, "perturbations of a model", 1, 1'000'000);
+    add_integer(*command, "--seeds", options.seeds, "models of each kind", 1, 1'000'000);
+    add_integer(*command, "--threads", options.threads, "0 for LibTorch's choice", 0, 1024);
     command->add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
         ->capture_default_str();
     command->add_option("--output", output, "file of JSON lines; default: stdout");
   }
 
   void run() {
-    std::vector<std::string> lines;
-    measure_output_change(options, [&](const std::string& line) {
-      lines.push_back(line);
-      if (output.empty()) std::cout << line << std::endl;
-    });
-    if (!output.empty()) write_lines(lines, output);
+    FileWriter writer(output);
+    measure_output_change(options, [&](const std::string& line) { writer.write(line + "\n"); });
+    writer.commit();
   }
 
   CLI::App* command;
@@ -224,17 +228,15 @@ struct SchemesCommand {
   }
 
   void run() const {
+    std::string text;
     for (const auto& scheme : schemes()) {
-      if (json) {
-        std::cout << nlohmann::json{{"name", scheme.name},
-                                    {"title", scheme.title},
-                                    {"summary", scheme.summary}}
-                         .dump()
-                  << '\n';
-      } else {
-        fmt::print("{:12}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
-      }
+      const nlohmann::json object{{"name", scheme.name},
+                                  {"title", scheme.title},
+                                  {"summary", scheme.summary}};
+      text += json ? object.dump() + "\n"
+                   : fmt::format("{:12}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
     }
+    write_file("", text);
   }
 
   CLI::App* command;
@@ -252,10 +254,19 @@ int run(int argc, char** argv) {
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
   SchemesCommand schemes_command(app);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    parse_command_line(app, argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out, err;
+    const int code = app.exit(error, out, err);
+    std::fputs(err.str().c_str(), stderr);
+    if (!out.str().empty()) write_file("", out.str());
+    return code;
+  }
 
   if (*train_command.command) {
-    const auto ending = train(train_command.config(), train_command.resume);
+    const auto ending =
+        train(train_command.config(), train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
   if (*translate_command.command) translate_command.run();
@@ -270,12 +281,14 @@ int run(int argc, char** argv) {
 }  // namespace evenkeel::translation
 
 int main(int argc, char** argv) {
+  using namespace evenkeel::translation;
+  prepare_standard_streams();
   try {
-    return evenkeel::translation::run(argc, argv);
+    return run(argc, argv);
   } catch (const c10::Error& error) {
-    fmt::print(stderr, "evenkeel-translate: {}\n", error.what_without_backtrace());
+    complain(error.what_without_backtrace());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "evenkeel-translate: {}\n", error.what());
+    complain(error.what());
   }
   return 1;
 }

@@ -10,7 +10,7 @@ namespace evenkeel::translation {
 
 /// Options for `measure_output_change`.
 struct MeasureOptions {
-  std::vector<std::string> schemes;           ///< Names of schemes; empty for all of `schemes()`.
+  std::vector<std::string> schemes;           ///< Names; empty for all of `schemes()`.
   std::vector<int64_t> depths{2, 6, 12, 18};  ///< Encoder layers, two sub-layers each.
   int64_t embed_dim = 256;
   int64_t num_heads = 8;

@@ -5,14 +5,17 @@
 
 #include <evenkeel/residual/registry.hpp>
 
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/cuda.h>
+#include <unistd.h>
 
 namespace evenkeel::translation {
 
 nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
+  check_memory(config, vocab_size, 1);
   return {find_scheme(config.scheme),
           nn::TransformerOptions()
               .encoder_layers(config.encoder_layers)
@@ -25,6 +28,32 @@ nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
               .activation_dropout(config.activation_dropout)
               .pad_id(kPad)
               .vocab_size(vocab_size)};
+}
+
+double parameter_count(const Config& config, int64_t vocab_size) {
+  const auto width = static_cast<double>(config.embed_dim);
+  const auto inner = static_cast<double>(config.dim_feedforward);
+  const double attention = 4.0 * width * width;
+  const double feed_forward = 2.0 * width * inner;
+  return static_cast<double>(config.encoder_layers) * (attention + feed_forward) +
+         static_cast<double>(config.decoder_layers) * (2.0 * attention + feed_forward) +
+         static_cast<double>(vocab_size) * width;
+}
+
+void check_memory(const Config& config, int64_t vocab_size, int64_t numbers) {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const double count = parameter_count(config, vocab_size);
+  const double need = 4.0 * static_cast<double>(numbers) * count / kGiB;
+  const double have = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                      static_cast<double>(::sysconf(_SC_PAGESIZE)) / kGiB;
+  if (need < have) return;
+  throw ConfigError(fmt::format(
+      "expected a model that fits in the memory of {:.1f} GiB, but its {:.3g} parameters take "
+      "{:.3g} "
+      "GiB; see --encoder-layers, --decoder-layers, --embed-dim, --dim-feedforward, --vocab-size",
+      have,
+      count,
+      need));
 }
 
 torch::Device device_of(const Config& config) {
@@ -72,6 +101,26 @@ torch::Tensor to_tensor(const std::vector<int64_t>& ids,
       torch::empty({rows, columns}, torch::dtype(torch::kInt64).pinned_memory(device.is_cuda()));
   std::copy(ids.begin(), ids.end(), tensor.data_ptr<int64_t>());
   return tensor.to(device, /*non_blocking=*/true);
+}
+
+torch::Tensor summed_loss(nn::TransformerImpl& model,
+                          const Batch& batch,
+                          torch::Device device,
+                          bool bfloat16,
+                          double label_smoothing) {
+  const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
+    return to_tensor(ids, batch.sentences, columns, device);
+  };
+  const Autocast autocast(device, bfloat16);
+  const auto memory = model.encode(on_device(batch.source, batch.source_length));
+  const auto hidden =
+      model.decode(on_device(batch.target_input, batch.target_length), memory, nullptr);
+  return at::cross_entropy_loss(model.project(hidden).to(torch::kFloat32).flatten(0, 1),
+                                on_device(batch.target_output, batch.target_length).flatten(),
+                                /*weight=*/{},
+                                at::Reduction::Sum,
+                                kPad,
+                                label_smoothing);
 }
 
 }  // namespace evenkeel::translation

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "batches.hpp"
 #include "config.hpp"
 
 #include <evenkeel/nn/transformer.hpp>
@@ -15,8 +16,15 @@ namespace evenkeel::translation {
 /// Makes the model of a config, initialised with LibTorch's default generator.
 nn::Transformer<> make_model(const Config& config, int64_t vocab_size);
 
-/// Returns the device of a config; "auto" is CUDA if it is available. Throws ConfigError for an
-/// unknown or missing device.
+/// The model's parameters, about; no size overflows it.
+double parameter_count(const Config& config, int64_t vocab_size);
+
+/// Throws ConfigError if this machine has not the memory for so many numbers of 4 bytes for each
+/// parameter: 1 to translate, 4 to train, with gradients and Adam's means.
+void check_memory(const Config& config, int64_t vocab_size, int64_t numbers);
+
+/// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
+/// that is unknown or missing.
 torch::Device device_of(const Config& config);
 
 /// Selects memory-efficient attention on CUDA. For short sentences, flash attention and cuDNN's
@@ -42,5 +50,12 @@ torch::Tensor to_tensor(const std::vector<int64_t>& ids,
                         int64_t rows,
                         int64_t columns,
                         torch::Device device);
+
+/// The loss of a batch, summed over its target tokens; in float32, also under autocast.
+torch::Tensor summed_loss(nn::TransformerImpl& model,
+                          const Batch& batch,
+                          torch::Device device,
+                          bool bfloat16,
+                          double label_smoothing);
 
 }  // namespace evenkeel::translation

@@ -1,132 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "parallel_text.hpp"
 
-#include <zlib.h>
+#include "line_reader.hpp"
 
-#include <cerrno>
-#include <cstring>
 #include <iterator>
-#include <memory>
-#include <optional>
-#include <sstream>
 #include <utility>
 
 namespace evenkeel::translation {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 std::string count_of(std::size_t count, const char* noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
-
-// Reads a file in blocks, compressed or not.
-class BlockReader {
- public:
-  explicit BlockReader(const std::string& file) : file_(file), buffer_(1 << 17) {
-    errno = 0;
-    handle_.reset(gzopen(file.c_str(), "rb"));
-    if (!handle_) {
-      throw TextError(file_ +
-                      ": cannot open: " + (errno != 0 ? std::strerror(errno) : "out of memory"));
-    }
-  }
-
-  // Returns the next block, which is empty at the end; lines_done is used only in error messages.
-  std::string_view next(std::size_t lines_done) {
-    const int size = gzread(handle_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
-    int code = Z_OK;
-    const char* message = gzerror(handle_.get(), &code);  // reports a truncated file
-    if (size < 0 || code != Z_OK) {
-      const std::string reason = code == Z_ERRNO ? std::strerror(errno) : message;
-      throw TextError(file_ + ": cannot read past " + count_of(lines_done, "line") + ": " + reason);
-    }
-    if (size > 0 && ends_with(file_, ".gz") && gzdirect(handle_.get()) != 0) {
-      throw TextError(file_ + ": expected gzip by its name, but the content is not");
-    }
-    return {buffer_.data(), static_cast<std::size_t>(size)};
-  }
-
- private:
-  struct Close {
-    void operator()(gzFile handle) const { gzclose(handle); }
-  };
-
-  std::string file_;
-  std::vector<char> buffer_;
-  std::unique_ptr<gzFile_s, Close> handle_;
-};
-
-// Returns the offset of the first byte that is not well-formed UTF-8 (Unicode, table 3-7).
-std::optional<std::size_t> find_broken_utf8(std::string_view text) {
-  std::size_t i = 0;
-  while (i < text.size()) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    std::size_t length = 0;
-    unsigned low = 0x80;  // bounds of the second byte
-    unsigned high = 0xBF;
-    if (lead >= 0xC2 && lead <= 0xDF) {
-      length = 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-      length = 3;
-      low = lead == 0xE0 ? 0xA0 : 0x80;   // overlong
-      high = lead == 0xED ? 0x9F : 0xBF;  // surrogates
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-      length = 4;
-      low = lead == 0xF0 ? 0x90 : 0x80;   // overlong
-      high = lead == 0xF4 ? 0x8F : 0xBF;  // above U+10FFFF
-    } else {
-      return i;
-    }
-    for (std::size_t k = 1; k < length; ++k) {
-      const unsigned byte = i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0U;
-      if (byte < low || byte > high) {
-        return i;
-      }
-      low = 0x80;
-      high = 0xBF;
-    }
-    i += length;
-  }
-  return std::nullopt;
-}
-
-class LineCollector {
- public:
-  explicit LineCollector(const std::string& file) : file_(file) {}
-
-  void add(std::string line) {
-    if (!line.empty() && line.back() == '\r') {
-      line.pop_back();
-    }
-    if (const auto offset = find_broken_utf8(line)) {
-      std::ostringstream message;
-      message << file_ << ':' << lines_.size() + 1 << ": broken UTF-8 at byte offset " << *offset
-              << " of the line: 0x" << std::hex << std::uppercase
-              << static_cast<unsigned>(static_cast<unsigned char>(line[*offset]));
-      throw TextError(message.str());
-    }
-    if (lines_.empty() && line.compare(0, kByteOrderMark.size(), kByteOrderMark) == 0) {
-      line.erase(0, kByteOrderMark.size());
-    }
-    lines_.push_back(std::move(line));
-  }
-
-  std::size_t size() const { return lines_.size(); }
-  std::vector<std::string> take() { return std::move(lines_); }
-
- private:
-  const std::string& file_;
-  std::vector<std::string> lines_;
-};
 
 bool is_blank(std::string_view line) {
   while (!line.empty()) {
@@ -146,28 +31,17 @@ void append(std::vector<std::string>& to, std::vector<std::string>&& from) {
 }  // namespace
 
 std::vector<std::string> read_lines(const std::string& file) {
-  BlockReader reader(file);
-  LineCollector lines(file);
-  std::string unfinished;
-  while (true) {
-    std::string_view block = reader.next(lines.size());
-    if (block.empty()) {
-      break;
+  LineReader reader(file);
+  std::vector<std::string> lines;
+  for (std::string line; reader.next(line);) {
+    if (reader.cut()) {
+      throw TextError(file + ":" + std::to_string(reader.count()) + ": expected lines of at most " +
+                      std::to_string(LineReader::kLimit) + " bytes, but this one is longer");
     }
-    for (auto end = block.find('\n'); end != std::string_view::npos; end = block.find('\n')) {
-      unfinished.append(block.substr(0, end));
-      lines.add(std::exchange(unfinished, {}));
-      block.remove_prefix(end + 1);
-    }
-    unfinished.append(block);
+    lines.push_back(std::move(line));
   }
-  if (lines.size() == 0 && (unfinished.empty() || unfinished == kByteOrderMark)) {
-    throw TextError(file + ": the file is empty");
-  }
-  if (!unfinished.empty()) {
-    lines.add(std::move(unfinished));
-  }
-  return lines.take();
+  if (lines.empty()) throw TextError(file + ": the file is empty");
+  return lines;
 }
 
 ParallelText read_parallel(const std::vector<std::string>& source_files,
@@ -212,6 +86,12 @@ int64_t drop_empty_pairs(ParallelText& text) {
   text.source.resize(kept);
   text.target.resize(kept);
   return dropped;
+}
+
+std::string_view utf8_prefix(std::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80) --bytes;
+  return text.substr(0, bytes);
 }
 
 std::size_t leading_space(std::string_view text) {

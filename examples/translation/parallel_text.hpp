@@ -23,12 +23,8 @@ struct ParallelText {
   std::vector<std::string> target;
 };
 
-/// Returns the lines of a UTF-8 file, plain or compressed with gzip, without line ends.
-///
-/// Only LF and CRLF end a line (not U+2028 or a single CR); the last line need not end in one. A
-/// byte order mark at the start is removed. Empty lines are kept. Throws `TextError` for a file
-/// that is missing, empty, truncated, damaged, or named .gz without being gzip, and for invalid
-/// UTF-8: stray or missing bytes, overlong forms, surrogates and values above U+10FFFF.
+/// The lines of a UTF-8 file, plain or compressed with gzip, as LineReader has them. Throws
+/// `TextError` as it does, and for a file that is empty or has a line above its limit.
 std::vector<std::string> read_lines(const std::string& file);
 
 /// Reads and concatenates pairs of files with equal numbers of lines, `source_files[i]` and
@@ -42,7 +38,10 @@ ParallelText read_parallel(const std::vector<std::string>& source_files,
 /// Removes the pairs of which a side is empty or only white space; returns their number.
 int64_t drop_empty_pairs(ParallelText& text);
 
-/// Number of bytes of the white space character at the start of `text`; 0 if there is none.
+/// The start of `text`: whole characters, of at most so many bytes.
+std::string_view utf8_prefix(std::string_view text, std::size_t bytes);
+
+/// Bytes of the white space character with which `text` starts; 0 if it starts with another one.
 ///
 /// White space is as in Python's str.split(): Unicode's, and U+001C to U+001F.
 std::size_t leading_space(std::string_view text);

@@ -7,7 +7,9 @@
 
 namespace evenkeel::translation {
 
-/// Shows the progress of a run: a bar that is updated on a terminal, and plain lines.
+/// Tells how far a run is: one line that is drawn over and over on a terminal, plain lines
+/// elsewhere. A stream that cannot be written, since it is closed, full or gone with its terminal,
+/// is no error: what is shown is lost, nothing else.
 class Progress {
  public:
   /// The values that are shown; `share` is the completed part, from 0 to 1.
@@ -34,12 +36,14 @@ class Progress {
   void clear();
 
  private:
+  void put(const std::string& text);
+
   std::FILE* stream_;
   bool on_terminal_;
   bool drawn_ = false;
 };
 
-/// Formats a time as `3:07` or `1:02:45`.
+/// `3:07`, `1:02:45`; `?` for what is no time.
 std::string clock(double seconds);
 
 }  // namespace evenkeel::translation

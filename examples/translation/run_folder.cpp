@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "run_folder.hpp"
 
+#include "numbers.hpp"
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <torch/utils.h>
@@ -8,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -31,12 +34,8 @@ std::vector<std::pair<std::string, torch::Tensor>> tensors_of(nn::TransformerImp
   return tensors;
 }
 
-const std::string& text(const Checkpoint& checkpoint, const char* name, const std::string& file) {
-  const auto found = checkpoint.texts.find(name);
-  if (found == checkpoint.texts.end()) {
-    throw CheckpointError(fmt::format("{}: expected {} in it, but there is none", file, name));
-  }
-  return found->second;
+std::string told(const torch::Tensor& tensor) {
+  return c10::str(tensor.scalar_type(), " of shape ", tensor.sizes());
 }
 
 }  // namespace
@@ -55,20 +54,54 @@ void store_model(Checkpoint& checkpoint,
   checkpoint.texts["step"] = std::to_string(step);
 }
 
+const torch::Tensor& tensor_like(const Checkpoint& checkpoint,
+                                 const std::string& name,
+                                 const torch::Tensor& like,
+                                 const std::string& file) {
+  const auto found = checkpoint.tensors.find(name);
+  const bool there = found != checkpoint.tensors.end();
+  if (!there || found->second.sizes() != like.sizes() ||
+      found->second.scalar_type() != like.scalar_type()) {
+    throw CheckpointError(fmt::format("{}: expected {}, {}, but it is {}",
+                                      file,
+                                      name,
+                                      told(like),
+                                      there ? told(found->second) : "missing"));
+  }
+  if (!all_finite({found->second})) {
+    throw CheckpointError(
+        fmt::format("{}: expected {} to be finite, but there are NaN or infinite values in it",
+                    file,
+                    name));
+  }
+  return found->second;
+}
+
+const std::string& text_of(const Checkpoint& checkpoint,
+                           const char* name,
+                           const std::string& file) {
+  const auto found = checkpoint.texts.find(name);
+  if (found == checkpoint.texts.end()) {
+    throw CheckpointError(fmt::format("{}: expected {} in it, but there is none", file, name));
+  }
+  return found->second;
+}
+
 void restore_model(const Checkpoint& checkpoint,
                    const std::string& file,
                    nn::TransformerImpl& model) {
   const auto tensors = tensors_of(model);
+  std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
-    const auto found = checkpoint.tensors.find(name);
-    if (found == checkpoint.tensors.end() || found->second.sizes() != tensor.sizes()) {
-      throw CheckpointError(fmt::format("{}: expected {} of shape {}, but it is {}",
-                                        file,
-                                        name,
-                                        c10::str(tensor.sizes()),
-                                        found == checkpoint.tensors.end()
-                                            ? "missing"
-                                            : c10::str("of shape ", found->second.sizes())));
+    tensor_like(checkpoint, name, tensor, file);
+    names.insert(name);
+  }
+  for (const auto& item : checkpoint.tensors) {
+    if (item.first.rfind(kModel, 0) == 0 && names.count(item.first) == 0) {
+      throw CheckpointError(fmt::format(
+          "{}: expected the tensors of the model that its config has, but {} is another",
+          file,
+          item.first));
     }
   }
   const torch::NoGradGuard no_grad;
@@ -76,18 +109,25 @@ void restore_model(const Checkpoint& checkpoint,
 }
 
 Config stored_config(const Checkpoint& checkpoint, const std::string& file) {
-  const auto json =
-      nlohmann::json::parse(text(checkpoint, "config", file), nullptr, /*allow_exceptions=*/false);
-  return from_json(json);
+  const auto& text = text_of(checkpoint, "config", file);
+  try {
+    return resolved(config_from_text(text, "config"));
+  } catch (const ConfigError& error) {
+    throw CheckpointError(file + ": " + error.what());
+  }
 }
 
 Vocabulary stored_vocabulary(const Checkpoint& checkpoint, const std::string& file) {
   const auto found = checkpoint.tensors.find(kVocabulary);
-  if (found == checkpoint.tensors.end()) {
+  if (found == checkpoint.tensors.end() || found->second.scalar_type() != torch::kUInt8) {
     throw CheckpointError(file + ": expected a vocabulary in it, but there is none");
   }
-  return Vocabulary::load(std::string_view(static_cast<const char*>(found->second.data_ptr()),
-                                           static_cast<size_t>(found->second.numel())));
+  try {
+    return Vocabulary::load(std::string_view(static_cast<const char*>(found->second.data_ptr()),
+                                             static_cast<size_t>(found->second.numel())));
+  } catch (const VocabularyError& error) {
+    throw CheckpointError(file + ": " + error.what());
+  }
 }
 
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device) {
@@ -106,10 +146,13 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
   if (target.is_cuda()) prefer_short_attention();
   model->to(target);
   model->eval();
-  return {std::move(config),
-          std::move(vocabulary),
-          std::move(model),
-          std::stoll(text(checkpoint, "step", file))};
+  const auto step = parse_integer(text_of(checkpoint, "step", file));
+  if (!step || *step < 0) {
+    throw CheckpointError(fmt::format("{}: expected its step as an integer from 0, but got {}",
+                                      file,
+                                      text_of(checkpoint, "step", file)));
+  }
+  return {std::move(config), std::move(vocabulary), std::move(model), *step};
 }
 
 }  // namespace evenkeel::translation

@@ -15,12 +15,21 @@ namespace evenkeel::translation {
 /// The files of a run.
 struct RunFolder {
   explicit RunFolder(const std::string& folder)
-      : config(folder + "/config.json"),
+      : path(folder),
+        lock(folder + "/run.lock"),
+        config(folder + "/config.json"),
         vocabulary(folder + "/vocabulary.model"),
         log(folder + "/log.jsonl"),
         last(folder + "/last.safetensors"),
         best(folder + "/best.safetensors") {}
 
+  /// The checkpoint of an update before the last that is kept.
+  std::string earlier(int64_t step) const {
+    return path + "/step-" + std::to_string(step) + ".safetensors";
+  }
+
+  std::string path;
+  std::string lock;
   std::string config;
   std::string vocabulary;
   std::string log;
@@ -44,10 +53,20 @@ void store_model(Checkpoint& checkpoint,
                  int64_t step);
 
 /// Copies parameters and buffers into `model`. Throws CheckpointError, and changes nothing, if one
-/// is missing or has another shape.
+/// is missing, of another shape or dtype, or not finite, and if there are others.
 void restore_model(const Checkpoint& checkpoint,
                    const std::string& file,
                    nn::TransformerImpl& model);
+
+/// A tensor of a checkpoint. Throws CheckpointError unless it is there, of the shape and dtype of
+/// `like` and finite.
+const torch::Tensor& tensor_like(const Checkpoint& checkpoint,
+                                 const std::string& name,
+                                 const torch::Tensor& like,
+                                 const std::string& file);
+
+/// The text of that name in a checkpoint. Throws CheckpointError if there is none.
+const std::string& text_of(const Checkpoint& checkpoint, const char* name, const std::string& file);
 
 /// The config in a checkpoint.
 Config stored_config(const Checkpoint& checkpoint, const std::string& file);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "stop_signal.hpp"
 
-#include <csignal>
-
 namespace evenkeel::translation {
 
 namespace {
@@ -11,20 +9,23 @@ volatile std::sig_atomic_t caught = 0;
 
 void on_signal(int signal) {
   caught = signal;
-  std::signal(signal, SIG_DFL);
+  // A terminal that goes may say so more than once.
+  if (signal != SIGHUP) std::signal(signal, SIG_DFL);
 }
 
 }  // namespace
 
 StopSignal::StopSignal() {
   caught = 0;
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    before_[i] = std::signal(kSignals[i], on_signal);
+    // nohup has SIGHUP ignored: then the run goes on without its terminal.
+    if (kSignals[i] == SIGHUP && before_[i] == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
+  }
 }
 
 StopSignal::~StopSignal() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  for (size_t i = 0; i < kSignals.size(); ++i) std::signal(kSignals[i], before_[i]);
 }
 
 int StopSignal::received() {

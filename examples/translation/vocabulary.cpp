@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "vocabulary.hpp"
 
+#include "files.hpp"
+
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <exception>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <locale>
 #include <sstream>
@@ -168,10 +166,6 @@ Sentences choose(std::vector<const std::vector<std::string>*> lists,
   return sentences;
 }
 
-std::string system_error(const std::string& file, const char* action) {
-  return file + ": cannot " + action + ": " + std::strerror(errno);
-}
-
 }  // namespace
 
 Vocabulary Vocabulary::train(const std::vector<std::string>& sentences,
@@ -221,26 +215,11 @@ Vocabulary Vocabulary::load(std::string_view bytes) {
 }
 
 Vocabulary Vocabulary::load_file(const std::string& file) {
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (!stream) {
-    throw VocabularyError(system_error(file, "read"));
-  }
+  const auto bytes = read_file(file);
   try {
     return load(bytes);
   } catch (const VocabularyError& error) {
     throw VocabularyError(file + ": " + error.what());
-  }
-}
-
-void Vocabulary::save_file(const std::string& file) const {
-  errno = 0;
-  std::ofstream stream(file, std::ios::binary | std::ios::trunc);
-  stream.write(bytes_->data(), static_cast<std::streamsize>(bytes_->size()));
-  stream.close();
-  if (!stream) {
-    throw VocabularyError(system_error(file, "write"));
   }
 }
 

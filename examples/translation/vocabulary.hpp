@@ -77,13 +77,10 @@ class Vocabulary {
   /// special pieces are not `kPad`, `kUnk`, `kBos` and `kEos`.
   static Vocabulary load(std::string_view bytes);
 
-  /// Loads a vocabulary from a file with such bytes.
+  /// A vocabulary from a file that holds such bytes; FileError where it cannot be read.
   static Vocabulary load_file(const std::string& file);
 
-  /// Writes `serialized()` to a file, which is overwritten.
-  void save_file(const std::string& file) const;
-
-  /// The model, in the format of SentencePiece's own programs.
+  /// The model as SentencePiece's own programs read it, too.
   const std::string& serialized() const { return *bytes_; }
 
   /// Returns the piece ids of `text`, without `kBos` and `kEos`, even if the text contains "</s>".

@@ -6,8 +6,10 @@
 fails unless REFERENCE_FOLDER/checkpoint.safetensors holds what that test put into it.
 """
 
+import json
 import pathlib
 import sys
+import zlib
 
 import torch
 from safetensors import safe_open
@@ -26,13 +28,18 @@ TEXTS = {"note": 'più "quoted"\n'}
 def main():
     file = pathlib.Path(sys.argv[1]) / "checkpoint.safetensors"
     with safe_open(file, framework="pt") as checkpoint:
-        assert checkpoint.metadata() == TEXTS, checkpoint.metadata()
+        texts = checkpoint.metadata()
+        sums = json.loads(texts.pop("checksums"))
+        assert len(texts.pop("header_checksum")) == 8
+        assert texts == TEXTS, texts
         assert set(checkpoint.keys()) == set(EXPECTED), checkpoint.keys()
         for name, expected in EXPECTED.items():
             actual = checkpoint.get_tensor(name)
             assert actual.dtype == expected.dtype, (name, actual.dtype)
             assert actual.shape == expected.shape, (name, actual.shape)
             assert torch.equal(actual, expected), (name, actual)
+            data = actual.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            assert sums[name] == f"{zlib.crc32(data):08x}", (name, sums[name])
 
 
 if __name__ == "__main__":

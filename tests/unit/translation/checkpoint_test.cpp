@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "translation/checkpoint.hpp"
 
+#include "system_faults.hpp"
 #include "toy_task.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -103,13 +105,75 @@ TEST_F(CheckpointTest, RefusesEveryFileThatIsCutOff) {
   }
 }
 
+TEST_F(CheckpointTest, RefusesEveryFileInWhichABitIsChanged) {
+  save_checkpoint(checkpoint_, file_);
+  const auto whole = bytes_of(file_);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    auto bytes = whole;
+    bytes[i] = static_cast<char>(bytes[i] ^ (1U << i % 8));
+    overwrite(bytes);
+    ASSERT_EQ(error().rfind(file_ + ": ", 0), 0) << "byte " << i << " of " << whole.size();
+  }
+}
+
+TEST_F(CheckpointTest, NamesTheTensorThatIsDamaged) {
+  checkpoint_.tensors = {{"a", torch::zeros({4})}, {"b", torch::zeros({4})}};
+  save_checkpoint(checkpoint_, file_);
+  auto bytes = bytes_of(file_);
+  bytes.back() = 1;
+  overwrite(bytes);
+  EXPECT_EQ(error(), file_ + ": b does not match its checksum: the file is damaged");
+}
+
+TEST_F(CheckpointTest, RefusesATextThatWasChanged) {
+  save_checkpoint(checkpoint_, file_);
+  auto bytes = bytes_of(file_);
+  bytes.replace(bytes.find("quoted"), 6, "QUOTED");
+  overwrite(bytes);
+  EXPECT_EQ(error(),
+            file_ + ": its header does not match its checksum: it is damaged, or was changed");
+}
+
+TEST_F(CheckpointTest, RefusesBytesBehindItsEnd) {
+  save_checkpoint(checkpoint_, file_);
+  overwrite(bytes_of(file_) + "x");
+  EXPECT_EQ(error(),
+            file_ +
+                ": expected tensors to fill the file, but there are other bytes in it or behind "
+                "it");
+}
+
+TEST_F(CheckpointTest, SaysThatAFileMayNotBeRead) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  save_checkpoint(checkpoint_, file_);
+  std::filesystem::permissions(file_, std::filesystem::perms::none);
+  EXPECT_EQ(error(), file_ + ": Permission denied");
+}
+
+TEST_F(CheckpointTest, WhateverCallFailsTheOldOrTheNewOneIsWhole) {
+  save_checkpoint(checkpoint_, file_);
+  const auto before = bytes_of(file_);
+  auto next = checkpoint_;
+  next.tensors["scalar"] = torch::tensor(8.0F);
+  const int failures = fail_every_call([&] { save_checkpoint(next, file_); },
+                                       [&](const char* call) {
+                                         const auto scalar =
+                                             load_checkpoint(file_).tensors.at("scalar");
+                                         EXPECT_GE(scalar.item<float>(), 7.0F) << call;
+                                         overwrite(before);
+                                       });
+  EXPECT_GE(failures, 10);
+  EXPECT_EQ(load_checkpoint(file_).tensors.at("scalar").item<float>(), 8.0F);
+}
+
 TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   const auto with_header = [&](const std::string& header) {
     const uint64_t size = header.size();
     overwrite(std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + "1234");
   };
   with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})");
-  EXPECT_EQ(error(), "no error");
+  EXPECT_EQ(error(),
+            file_ + ": expected a checkpoint of evenkeel-translate, but it has no checksums");
   for (const char* shape : {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]"}) {
     with_header(std::string(R"({"a":{"dtype":"F32","shape":)") + shape +
                 R"(,"data_offsets":[0,4]}})");

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
@@ -83,13 +86,52 @@ INSTANTIATE_TEST_SUITE_P(
                   "--embed-dim: expected an even multiple of --num-heads 7, but got 512"},
         BadConfig{"Dropout",
                   [](Config& c) { c.dropout = 1.0; },
-                  "--dropout: expected a share from 0 to below 1, but got 1.0"},
+                  "--dropout: expected a number from 0 to below 1, but got 1.0"},
         BadConfig{"NoEnd",
                   [](Config& c) { c.max_steps = 0; },
                   "--max-steps: expected an end: --max-steps or --max-seconds above 0, but got 0"},
         BadConfig{"Layers",
                   [](Config& c) { c.decoder_layers = 0; },
                   "--decoder-layers: expected at least 1, but got 0"},
+        BadConfig{"BetaOfOne",
+                  [](Config& c) { c.beta1 = 1.0; },
+                  "--beta1: expected a number from 0 to below 1, but got 1.0"},
+        BadConfig{"BetaBelowZero",
+                  [](Config& c) { c.beta2 = -1.0; },
+                  "--beta2: expected a number from 0 to below 1, but got -1.0"},
+        BadConfig{"BetaNan",
+                  [](Config& c) { c.beta1 = std::nan(""); },
+                  "--beta1: expected a number from 0 to below 1, but got \"nan\""},
+        BadConfig{"BetasWithoutBound",
+                  [](Config& c) { c.beta2 = 0.0; },
+                  "--beta2: expected at least the square of --beta1 0.9, but got 0.0"},
+        BadConfig{"Eps",
+                  [](Config& c) { c.eps = 0.0; },
+                  "--eps: expected a finite number above 0, but got 0.0"},
+        BadConfig{"EpsInfinite",
+                  [](Config& c) { c.eps = HUGE_VAL; },
+                  "--eps: expected a finite number above 0, but got \"inf\""},
+        BadConfig{"WeightDecay",
+                  [](Config& c) { c.weight_decay = -1.0; },
+                  "--weight-decay: expected a finite number from 0, but got -1.0"},
+        BadConfig{"ClipNorm",
+                  [](Config& c) { c.clip_norm = -1.0; },
+                  "--clip-norm: expected a finite number from 0, but got -1.0"},
+        BadConfig{"RateInfinite",
+                  [](Config& c) { c.lr = HUGE_VAL; },
+                  "--lr: expected a finite number above 0, but got \"inf\""},
+        BadConfig{"Threads",
+                  [](Config& c) { c.threads = 4294967297; },
+                  "--threads: expected at most 1024, but got 4294967297"},
+        BadConfig{"Accumulate",
+                  [](Config& c) { c.accumulate = std::numeric_limits<int64_t>::max(); },
+                  "--accumulate: expected at most 100000, but got 9223372036854775807"},
+        BadConfig{"KeepNone",
+                  [](Config& c) { c.keep_last = 0; },
+                  "--keep-last: expected at least 1, but got 0"},
+        BadConfig{"EmptyName",
+                  [](Config& c) { c.source = {""}; },
+                  "--source: expected names of files, but got [\"\"]"},
         BadConfig{"NoText",
                   [](Config& c) { c.source.clear(); },
                   "--source: expected a file of training text, but got []"},
@@ -99,20 +141,54 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::PrintToStringParamName());
 
 TEST(ConfigTest, AnUnknownSettingIsAnErrorThatListsTheKnown) {
-  const auto text = error_of([] { from_json({{"layers", 3}}); });
-  EXPECT_EQ(text.rfind("config: there is no setting layers; there are source, target", 0), 0)
+  const auto text = error_of([] { from_json({{"dropuot", 0.1}}); });
+  EXPECT_EQ(text.rfind("config: there is no setting dropuot, the nearest is dropout; there are "
+                       "source, target",
+                       0),
+            0)
       << text;
 }
 
 TEST(ConfigTest, AWrongTypeIsAnErrorThatNamesBoth) {
-  EXPECT_EQ(error_of([] {
-              from_json({{"seed", "one"}});
-            }),
-            "config: expected seed as number, but got \"one\"");
-  EXPECT_EQ(error_of([] {
-              from_json({{"seed", 1.5}});
-            }),
-            "config: expected seed as number, but got 1.5");
+  const auto error = [](const nlohmann::json& json) { return error_of([&] { from_json(json); }); };
+  EXPECT_EQ(error({{"seed", "one"}}), "config: expected seed as an integer, but got \"one\"");
+  EXPECT_EQ(error({{"seed", 1.5}}), "config: expected seed as an integer, but got 1.5");
+  EXPECT_EQ(error({{"seed", 9223372036854775808U}}),
+            "config: expected seed as an integer below 2^63, but got 9223372036854775808");
+  EXPECT_EQ(error({{"dropout", "0.1"}}), "config: expected dropout as a number, but got \"0.1\"");
+  EXPECT_EQ(error({{"scheme", 1}}), "config: expected scheme as a string, but got 1");
+  EXPECT_EQ(error({{"source", {1}}}), "config: expected source as a list of strings, but got [1]");
+}
+
+TEST(ConfigTest, DamagedJsonIsToldWithItsFileLineAndReason) {
+  const auto error = [](const std::string& text) {
+    return error_of([&] { config_from_text(text, "c.json"); });
+  };
+  EXPECT_EQ(error("{\"seed\": 2}"), "no error");
+  EXPECT_EQ(error("{\"seed\": 2,\n}").rfind("c.json: parse error at line 2, column 1", 0), 0U)
+      << error("{\"seed\": 2,\n}");
+  EXPECT_EQ(error("{\n// rate\n}").rfind("c.json: parse error at line 2", 0), 0U);
+  EXPECT_EQ(error("{\"lr\": NaN}").rfind("c.json: parse error at line 1", 0), 0U);
+  EXPECT_EQ(error(" \n"), "c.json: expected a JSON object of settings, but it is empty");
+  EXPECT_EQ(error("[]"), "c.json: expected a JSON object of settings");
+  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: the setting \"seed\" is there twice");
+  EXPECT_EQ(error("{\"seed\": true}"), "c.json: expected seed as an integer, but got true");
+}
+
+TEST(ConfigTest, NumbersOfTheCommandLineAreReadExactlyOrRefused) {
+  Config config;
+  const auto error = [&](const char* name, const std::string& word) {
+    return error_of([&] { set_option(config, name, {word}); });
+  };
+  EXPECT_EQ(error("seed", "-9223372036854775808"), "no error");
+  EXPECT_EQ(config.seed, std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(error("lr", "1e-3"), "no error");
+  EXPECT_EQ(*config.lr, 1e-3);
+  EXPECT_EQ(error("max-steps", "99999999999999999999"),
+            "--max-steps: expected an integer below 2^63, but got 99999999999999999999");
+  EXPECT_EQ(error("max-steps", "1.5"), "--max-steps: expected an integer below 2^63, but got 1.5");
+  EXPECT_EQ(error("lr", "inf"), "--lr: expected a finite number, but got inf");
+  EXPECT_EQ(error("lr", "0.1x"), "--lr: expected a finite number, but got 0.1x");
 }
 
 }  // namespace

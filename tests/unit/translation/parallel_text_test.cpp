@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "translation/parallel_text.hpp"
 
+#include "temporary_folder.hpp"
+#include "translation/line_reader.hpp"
+
 #include <gtest/gtest.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <ostream>
 #include <stdexcept>
 #include <string>
@@ -66,11 +69,6 @@ class ParallelTextTest : public ::testing::Test {
  private:
   std::filesystem::path folder_;
 };
-
-std::string bytes_of(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-}
 
 TEST_F(ParallelTextTest, ReadsPlainAndCompressedFilesAlike) {
   const std::string content = "ein Haus\n\nzwei H\u00E4user\n";
@@ -208,6 +206,89 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(ParallelTextTest, FindsASequenceCutOffByTheEndOfTheFile) {
   EXPECT_EQ(error_of(write("file", "a\xF0\x9F\x98")),
             "FILE:1: broken UTF-8 at byte offset 1 of the line: 0xF0");
+}
+
+TEST_F(ParallelTextTest, RefusesBytesBehindTheLastMemberOfAGzipFile) {
+  auto bytes = bytes_of(write_gzip("file.gz", "one line\n"));
+  bytes += bytes_of(write_gzip("file.gz", "and another\n"));
+
+  EXPECT_EQ(read_lines(write("two.gz", bytes)), (Lines{"one line", "and another"}));
+  EXPECT_EQ(read_lines(write("padded.gz", bytes + std::string(512, '\0'))),
+            (Lines{"one line", "and another"}));
+  EXPECT_EQ(error_of(write("garbage.gz", bytes + "garbage")),
+            "FILE: cannot read past 2 lines: the gzip data ends, but other bytes follow it");
+}
+
+TEST_F(ParallelTextTest, NamesOtherFormats) {
+  const auto expect = [&](const std::string& content, const std::string& is) {
+    EXPECT_EQ(error_of(write("file", content)),
+              "FILE: expected UTF-8 text, plain or compressed with gzip, but it is " + is);
+  };
+  expect(std::string("\xFD"
+                     "7zXZ\0\0\4",
+                     8),
+         "compressed with xz");
+  expect("BZh91AY&SY\x01\x02", "compressed with bzip2");
+  expect("\x28\xB5\x2F\xFD\x04", "compressed with zstd");
+  expect("PK\x03\x04", "a zip archive");
+  expect(std::string("\xFF\xFE"
+                     "a\0",
+                     4),
+         "UTF-16, by its byte order mark");
+  expect(std::string("\xFE\xFF\0a", 4), "UTF-16, by its byte order mark");
+  expect(std::string("\xFF\xFE\0\0a\0\0\0", 8), "UTF-32, by its byte order mark");
+  EXPECT_EQ(read_lines(write("text", "BZh9 is text")), (Lines{"BZh9 is text"}));
+  EXPECT_EQ(read_lines(write("short", "P")), (Lines{"P"}));
+}
+
+TEST_F(ParallelTextTest, RefusesNulBytes) {
+  EXPECT_EQ(
+      error_of(write("one", std::string("a\nb\0c\n", 6))),
+      "FILE:2: a NUL at byte offset 1 of the line: expected UTF-8 text; UTF-16 is converted by "
+      "iconv -f UTF-16LE -t UTF-8");
+  EXPECT_EQ(error_of(write("utf16", std::string("a\0b\0\n\0", 6))).rfind("FILE:1: a NUL", 0), 0U);
+  EXPECT_EQ(error_of(write("big", std::string("\0a\0b\0\n", 6))).rfind("FILE:1: a NUL", 0), 0U);
+}
+
+TEST_F(ParallelTextTest, AnEndlessLineIsRefusedByNumber) {
+  const auto file = write("file", "a\n" + std::string(LineReader::kLimit + 1, 'x') + "\nb\n");
+
+  EXPECT_EQ(error_of(file),
+            "FILE:2: expected lines of at most 16777216 bytes, but this one is longer");
+}
+
+TEST_F(ParallelTextTest, TheReaderCutsAnEndlessLineBetweenCharactersAndGoesOnBehindIt) {
+  std::string endless(LineReader::kLimit - 1, 'x');
+  endless += "\u00E4" + std::string(LineReader::kLimit, 'y');
+  LineReader reader(write("file", "a\n" + endless + "\nb\n"));
+  std::string line;
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_FALSE(reader.cut());
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_TRUE(reader.cut());
+  EXPECT_EQ(line, std::string(LineReader::kLimit - 1, 'x'));
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_EQ(line, "b");
+  EXPECT_FALSE(reader.cut());
+  EXPECT_FALSE(reader.next(line));
+  EXPECT_EQ(reader.count(), 3U);
+}
+
+TEST_F(ParallelTextTest, TheReaderHandsOutALineOfAPipeBeforeTheNextOneIsThere) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  LineReader reader("/dev/fd/" + std::to_string(ends[0]));
+  ASSERT_EQ(::write(ends[1], "P\n", 2), 2);
+  std::string line;
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_EQ(line, "P");
+  EXPECT_TRUE(reader.waits());
+  ASSERT_EQ(::write(ends[1], "b\n\xE9\n", 4), 4);
+  EXPECT_FALSE(reader.waits());
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_THROW(reader.next(line), TextError);
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_F(ParallelTextTest, PutsFilesOneAfterAnother) {

@@ -1,52 +1,19 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "temporary_folder.hpp"
 #include "translation/batches.hpp"
 #include "translation/config.hpp"
 
-#include <ftw.h>
-
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace evenkeel::translation {
-
-/// Removes a folder with all that is in it. Not std::filesystem::remove_all: LibTorch's wheel
-/// exports one of its own, which takes the place of the standard library's and crashes.
-inline void remove_folder(const std::filesystem::path& folder) {
-  const auto remove_one = [](const char* path, const struct stat*, int, FTW*) {
-    return std::remove(path);
-  };
-  ::nftw(folder.c_str(), remove_one, /*open files at most*/ 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/// A folder of the test's own that goes when the test does.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    auto name = (std::filesystem::temp_directory_path() / "evenkeel-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error(name + ": cannot be made");
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { remove_folder(path_); }
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A made-up language pair: every word has one translation, and the order is turned round.
 /// Writes `train` and `valid` files whose sentences differ, and a config for a model that learns
@@ -140,11 +107,6 @@ inline std::vector<double> values(const std::vector<nlohmann::json>& log,
     if (entry["event"] == event) found.push_back(entry[key].get<double>());
   }
   return found;
-}
-
-inline std::string bytes_of(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 }  // namespace evenkeel::translation

@@ -5,9 +5,12 @@
 #include "translation/bleu.hpp"
 #include "translation/checkpoint.hpp"
 #include "translation/decode.hpp"
+#include "translation/files.hpp"
+#include "translation/lock.hpp"
 #include "translation/parallel_text.hpp"
 #include "translation/run_folder.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
 #include <unistd.h>
@@ -17,8 +20,11 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::translation {
@@ -55,6 +61,17 @@ TEST_P(LearnsTheToyTask, ToBleu100OnSentencesItHasNotSeen) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, LearnsTheToyTask, ::testing::Values("cpu", "cuda"));
+
+// What is thrown; for other errors than that, the test fails.
+template <typename Error>
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
 
 class TrainTest : public ::testing::Test {
  protected:
@@ -98,27 +115,6 @@ TEST_F(TrainTest, AResumedRunHasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
   }
 }
 
-TEST_F(TrainTest, AScalarCountOfUpdatesInACheckpointIsThatOfAllParameters) {
-  auto config = short_run();
-  ASSERT_EQ(train(config, false), Ending::kFinished);
-  const auto unbroken = load_checkpoint(RunFolder(config.run_dir).last);
-
-  config.run_dir = folder_ / "older";
-  config.max_steps = 12;
-  ASSERT_EQ(train(config, false), Ending::kFinished);
-  auto checkpoint = load_checkpoint(RunFolder(config.run_dir).last);
-  auto& updates = checkpoint.tensors.at("optimizer.00000");
-  EXPECT_TRUE(torch::equal(updates, torch::full_like(updates, 12.0)));
-  updates = torch::full({}, 12.0);
-  save_checkpoint(checkpoint, RunFolder(config.run_dir).last);
-  config.max_steps = 24;
-  ASSERT_EQ(train(config, true), Ending::kFinished);
-  const auto resumed = load_checkpoint(RunFolder(config.run_dir).last);
-  for (const auto& [name, tensor] : unbroken.tensors) {
-    EXPECT_TRUE(torch::equal(tensor, resumed.tensors.at(name))) << name;
-  }
-}
-
 TEST_F(TrainTest, ASeedDecidesTheRun) {
   auto config = short_run();
   config.max_steps = 3;
@@ -131,13 +127,15 @@ TEST_F(TrainTest, ASeedDecidesTheRun) {
             values(read_log(other.run_dir), "train", "loss"));
 }
 
-TEST_F(TrainTest, AStopSignalSavesARunThatGoesOn) {
+class StopSignalTest : public TrainTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(StopSignalTest, SavesARunThatGoesOn) {
   auto config = short_run();
   config.max_steps = 1'000'000;
   config.valid_every = 1'000'000;
   std::thread signal([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(1500));
-    ::kill(::getpid(), SIGTERM);
+    ::kill(::getpid(), GetParam());
   });
   EXPECT_EQ(train(config, false), Ending::kStopped);
   signal.join();
@@ -150,25 +148,297 @@ TEST_F(TrainTest, AStopSignalSavesARunThatGoesOn) {
   EXPECT_EQ(read_log(config.run_dir).back()["step"], step + 2);
 }
 
-TEST_F(TrainTest, ALossThatIsNoNumberStopsTheRunAndKeepsTheLastCheckpoint) {
-  auto config = short_run();
-  config.max_steps = 4;
-  ASSERT_EQ(train(config, false), Ending::kFinished);
-  const auto saved = bytes_of(RunFolder(config.run_dir).last);
+INSTANTIATE_TEST_SUITE_P(Signals, StopSignalTest, ::testing::Values(SIGTERM, SIGINT, SIGHUP));
 
-  auto checkpoint = load_checkpoint(RunFolder(config.run_dir).last);
-  checkpoint.tensors.at("model.src_embedding.weight").fill_(std::nan(""));
-  save_checkpoint(checkpoint, RunFolder(config.run_dir).last);
-  const auto poisoned = bytes_of(RunFolder(config.run_dir).last);
-  ASSERT_NE(poisoned, saved);
-  config.max_steps = 10;
+// All floating-point tensors of a checkpoint are finite.
+bool is_finite(const std::string& file) {
+  std::vector<torch::Tensor> tensors;
+  for (const auto& [name, tensor] : load_checkpoint(file).tensors) tensors.push_back(tensor);
+  return all_finite(tensors);
+}
+
+TEST_F(TrainTest, ARunThatDivergesGoesBackWithHalfTheRateThenEndsWithAdvice) {
+  auto config = short_run();
+  config.lr = 1e39;
+  config.warmup = 0;
+  config.clip_norm = 0.0;
+  config.save_every = config.valid_every = 1;
   testing::internal::CaptureStderr();
-  EXPECT_EQ(train(config, true), Ending::kDiverged);
+  EXPECT_EQ(train(config, false), Ending::kDiverged);
   const auto text = testing::internal::GetCapturedStderr();
 
-  EXPECT_NE(text.find("the loss became nan by update 5"), std::string::npos) << text;
-  EXPECT_NE(text.find("a lower --lr than 0.002"), std::string::npos) << text;
-  EXPECT_EQ(bytes_of(RunFolder(config.run_dir).last), poisoned);
+  EXPECT_NE(text.find("training diverged"), std::string::npos) << text;
+  EXPECT_NE(text.find("a lower --lr than 1e+39"), std::string::npos) << text;
+  EXPECT_TRUE(is_finite(RunFolder(config.run_dir).last));
+  EXPECT_FALSE(std::filesystem::exists(RunFolder(config.run_dir).best));
+  EXPECT_EQ(values(read_log(config.run_dir), "went_back", "lr_scale"),
+            (std::vector<double>{0.5, 0.25}));
+  EXPECT_EQ(read_log(config.run_dir).back()["reason"], "diverged");
+}
+
+TEST_F(TrainTest, ARunThatDivergesOnlyAtAHighRateFinishesAtALowerOne) {
+  auto config = short_run();
+  config.lr = 1e20;
+  config.warmup = 0;
+  config.max_steps = 3;
+  config.valid_sentences = 0;
+  config.divergence_retries = 100;
+  EXPECT_EQ(train(config, false), Ending::kFinished);
+  EXPECT_TRUE(is_finite(RunFolder(config.run_dir).last));
+  const auto scales = values(read_log(config.run_dir), "went_back", "lr_scale");
+  ASSERT_FALSE(scales.empty());
+  EXPECT_LT(scales.back(), 0.5);
+}
+
+TEST_F(TrainTest, WeightsThatBreakInTheLastUpdateAreNotSaved) {
+  auto config = short_run();
+  config.lr = 1e39;
+  config.warmup = 0;
+  config.clip_norm = 0.0;
+  config.max_steps = 1;
+  config.divergence_retries = 0;
+  EXPECT_EQ(train(config, false), Ending::kDiverged);
+  const RunFolder folder(config.run_dir);
+  EXPECT_TRUE(is_finite(folder.last));
+  EXPECT_EQ(load_checkpoint(folder.last).texts.at("step"), "0");
+  EXPECT_FALSE(std::filesystem::exists(folder.best));
+}
+
+TEST_F(TrainTest, ACheckpointThatIsNotFiniteIsRefused) {
+  auto config = short_run();
+  config.max_steps = 1;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = RunFolder(config.run_dir).last;
+  auto checkpoint = load_checkpoint(last);
+  checkpoint.tensors.at("model.src_embedding.weight").fill_(std::nan(""));
+  save_checkpoint(checkpoint, last);
+  const auto text = last +
+                    ": expected model.src_embedding.weight to be finite, but there are NaN or "
+                    "infinite values in it";
+  EXPECT_EQ(error_of<CheckpointError>([&] { train(config, true); }), text);
+  EXPECT_EQ(error_of<CheckpointError>([&] { load_trained(last, "cpu"); }), text);
+}
+
+TEST_F(TrainTest, TheLastCheckpointsAreKept) {
+  auto config = short_run();
+  config.save_every = 5;
+  config.keep_last = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const RunFolder folder(config.run_dir);
+  EXPECT_EQ(load_checkpoint(folder.last).texts.at("step"), "24");
+  EXPECT_EQ(load_checkpoint(folder.earlier(20)).texts.at("step"), "20");
+  EXPECT_EQ(load_checkpoint(folder.earlier(15)).texts.at("step"), "15");
+  for (const int64_t step : {0, 5, 10, 24}) {
+    EXPECT_FALSE(std::filesystem::exists(folder.earlier(step))) << step;
+  }
+}
+
+TEST_F(TrainTest, CheckpointsComeByTimeToo) {
+  auto config = short_run();
+  config.save_minutes = 1e-6;
+  config.keep_last = 4;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  for (const int64_t step : {21, 22, 23}) {
+    EXPECT_TRUE(std::filesystem::exists(RunFolder(config.run_dir).earlier(step))) << step;
+  }
+}
+
+TEST_F(TrainTest, ARunGoesOnWithTheSameTextUnderOtherNames) {
+  auto config = short_run();
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto expected = values(read_log(config.run_dir), "train", "loss");
+
+  config.run_dir = folder_ / "moved";
+  config.max_steps = 7;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  std::filesystem::create_directory(folder_ / "elsewhere");
+  for (auto* files : {&config.source, &config.target, &config.valid_source, &config.valid_target}) {
+    const auto name = folder_ / "elsewhere/" + files->front().substr(files->front().rfind('/') + 1);
+    std::filesystem::rename(files->front(), name);
+    files->front() = name;
+  }
+  config.max_steps = 24;
+  ASSERT_EQ(train(config, true), Ending::kFinished);
+  EXPECT_EQ(values(read_log(config.run_dir), "train", "loss"), expected);
+}
+
+TEST_F(TrainTest, AnotherTextIsRefusedOrBegunAtTheNextEpoch) {
+  auto config = short_run();
+  config.max_steps = 9;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  for (const auto& file : {config.source.front(), config.target.front()}) {
+    const auto lines = read_lines(file);
+    std::ofstream(file) << lines[0] << '\n' << lines[1] << '\n';
+  }
+  config.max_steps = 12;
+  const auto error = error_of<ConfigError>([&] { train(config, true); });
+  EXPECT_EQ(error.rfind("--source: expected the text with which the run began, 300 lines", 0), 0U)
+      << error;
+  EXPECT_NE(error.find("but got 2 lines"), std::string::npos) << error;
+  EXPECT_EQ(train(config, true, /*accept_changed_text=*/true), Ending::kFinished);
+  EXPECT_EQ(read_log(config.run_dir).back()["step"], 12);
+  config.max_steps = 13;
+  EXPECT_EQ(train(config, true), Ending::kFinished);
+}
+
+TEST_F(TrainTest, AnotherOrderOfLinesIsAnotherText) {
+  auto config = short_run();
+  config.max_steps = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  std::swap(config.source, config.target);
+  EXPECT_NE(error_of<ConfigError>([&] { train(config, true); }), "no error");
+}
+
+TEST_F(TrainTest, TheStateInACheckpointIsChecked) {
+  auto config = short_run();
+  config.max_steps = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = RunFolder(config.run_dir).last;
+  const auto good = load_checkpoint(last);
+  config.max_steps = 6;
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"position", 999},
+           {"position", -1},
+           {"position", 2.5},
+           {"epoch", -1},
+           {"step", "3"},
+           {"step", -1},
+           {"seconds", 1e300},
+           {"lr_scale", 0.0},
+           {"window_tokens", 9223372036854775808U}}) {
+    auto checkpoint = good;
+    auto state = nlohmann::json::parse(good.texts.at("state"));
+    state[key] = value;
+    checkpoint.texts["state"] = state.dump();
+    save_checkpoint(checkpoint, last);
+    const auto error = error_of<CheckpointError>([&] { train(config, true); });
+    EXPECT_EQ(error.rfind(last + ": ", 0), 0U) << key << ": " << error;
+    EXPECT_NE(error.find(key), std::string::npos) << error;
+  }
+}
+
+TEST_F(TrainTest, EveryTensorInACheckpointIsChecked) {
+  auto config = short_run();
+  config.max_steps = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = RunFolder(config.run_dir).last;
+  const auto good = load_checkpoint(last);
+  const auto error = [&](const std::function<void(Checkpoint&)>& spoil) {
+    auto checkpoint = good;
+    spoil(checkpoint);
+    save_checkpoint(checkpoint, last);
+    return error_of<CheckpointError>([&] { train(config, true); });
+  };
+  const auto expect = [&](const std::string& text, const std::function<void(Checkpoint&)>& spoil) {
+    EXPECT_EQ(error(spoil).rfind(last + ": expected " + text, 0), 0U) << error(spoil);
+  };
+  expect("model.src_embedding.weight, Float of shape",
+         [](Checkpoint& c) { c.tensors["model.src_embedding.weight"] = torch::zeros({3}); });
+  expect("model.src_embedding.weight, Float of shape", [](Checkpoint& c) {
+    c.tensors["model.src_embedding.weight"] =
+        c.tensors["model.src_embedding.weight"].to(torch::kHalf);
+  });
+  expect("the tensors of the model", [](Checkpoint& c) { c.tensors["model.x"] = torch::ones(1); });
+  expect("optimizer.00003, Float", [](Checkpoint& c) { c.tensors.erase("optimizer.00003"); });
+  expect("optimizer.", [](Checkpoint& c) {
+    const auto next = c.tensors.size();
+    for (size_t i = 0; i < next; ++i) {
+      c.tensors.emplace(fmt::format("optimizer.{:05}", i), torch::ones(1));
+    }
+  });
+  expect("rng.cpu, Byte", [](Checkpoint& c) { c.tensors["rng.cpu"] = torch::zeros({3}); });
+  expect("a vocabulary", [](Checkpoint& c) { c.tensors["vocabulary"] = torch::zeros({3}); });
+  EXPECT_EQ(error([](Checkpoint& c) {
+              c.texts["config"] = "{\"weieht-decay\": 1}";
+            }).rfind(last + ": config: there is no setting weieht-decay", 0),
+            0U);
+}
+
+TEST_F(TrainTest, OneRunAtATimeHasAFolder) {
+  const auto config = short_run();
+  std::filesystem::create_directory(config.run_dir);
+  const FolderLock lock(RunFolder(config.run_dir).lock);
+  const auto error = error_of<FileError>([&] { train(config, false); });
+  EXPECT_NE(error.find("another run is in this folder: process"), std::string::npos) << error;
+}
+
+TEST_F(TrainTest, ARunThatEndedBeforeItsFirstCheckpointIsBegunAgain) {
+  auto config = short_run();
+  config.max_steps = 2;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const RunFolder folder(config.run_dir);
+  for (const auto& file : {folder.last, folder.best}) std::filesystem::remove(file);
+  EXPECT_NE(error_of<ConfigError>([&] { train(config, true); }).find("begin without --resume"),
+            std::string::npos);
+  EXPECT_EQ(train(config, false), Ending::kFinished);
+  EXPECT_EQ(values(read_log(config.run_dir), "train", "step"), (std::vector<double>{1, 2}));
+}
+
+TEST_F(TrainTest, FilesOfNoRunAreNotWrittenOver) {
+  const auto config = short_run();
+  const RunFolder folder(config.run_dir);
+  for (const auto& file : {folder.config, folder.vocabulary, folder.best}) {
+    std::filesystem::create_directory(config.run_dir);
+    std::ofstream(file) << "mine";
+    EXPECT_NE(error_of<ConfigError>([&] { train(config, false); }).find(file), std::string::npos);
+    EXPECT_EQ(bytes_of(file), "mine");
+    remove_folder(config.run_dir);
+  }
+}
+
+TEST_F(TrainTest, APlaceThatCannotBeWrittenIsRefusedBeforeAnyWork) {
+  auto config = short_run();
+  config.source = {"not read"};
+  const RunFolder folder(config.run_dir);
+  std::filesystem::create_directory(config.run_dir);
+  std::ofstream(folder.lock) << "";
+  std::filesystem::create_directory(folder.config);
+  EXPECT_EQ(error_of<FileError>([&] { train(config, false); }), folder.config + ": Is a directory");
+  std::ofstream(folder_ / "file") << "mine";
+  config.run_dir = folder_ / "file";
+  EXPECT_EQ(error_of<FileError>([&] { train(config, false); }),
+            config.run_dir + ": Not a directory");
+}
+
+TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
+  auto config = short_run();
+  config.valid_sentences = 0;
+  config.max_steps = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const RunFolder folder(config.run_dir);
+  const auto best = [&] {
+    const auto state = nlohmann::json::parse(load_checkpoint(folder.last).texts.at("state"));
+    return state["best_by"].get<std::string>();
+  };
+  const auto text_of_resuming = [&] {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(train(config, true), Ending::kFinished);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(best(), "loss");
+  config.valid_sentences = 10;
+  config.max_steps = 4;
+  EXPECT_NE(text_of_resuming().find("was so by loss and is sought anew by BLEU of 10 sentences"),
+            std::string::npos);
+  EXPECT_EQ(best(), "BLEU of 10 sentences");
+  std::swap(config.valid_source, config.valid_target);
+  EXPECT_NE(text_of_resuming().find("the validation text is another one"), std::string::npos);
+}
+
+TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
+  auto config = short_run();
+  config.vocab_size = 30;  // so that sentences have more pieces
+  config.max_length = 2;
+  const auto error = error_of<ConfigError>([&] { train(config, false); });
+  EXPECT_EQ(error,
+            "--valid-source: expected pairs of at most --max-length 2 pieces, but of 20 in " +
+                config.valid_source.front() + " and " + config.valid_target.front() + " none is");
+  config.valid_source.clear();
+  config.valid_target.clear();
+  EXPECT_NE(error_of<ConfigError>([&] {
+              train(config, false);
+            }).find("--source: expected pairs of at most --max-length 2 pieces"),
+            std::string::npos);
 }
 
 TEST_F(TrainTest, ARunIsNotWrittenOver) {
@@ -196,29 +466,6 @@ TEST_F(TrainTest, AResumedRunMayNotChangeItsModel) {
   } catch (const ConfigError& error) {
     EXPECT_STREQ(error.what(), "--encoder-layers: expected 1, with which the run began, but got 3");
   }
-}
-
-TEST_F(TrainTest, ADamagedStateIsToldWithItsFile) {
-  auto config = short_run();
-  config.max_steps = 2;
-  ASSERT_EQ(train(config, false), Ending::kFinished);
-  const auto last = RunFolder(config.run_dir).last;
-  auto checkpoint = load_checkpoint(last);
-  const auto error = [&] {
-    save_checkpoint(checkpoint, last);
-    try {
-      train(config, true);
-    } catch (const CheckpointError& thrown) {
-      return std::string(thrown.what());
-    }
-    return std::string("no error");
-  };
-  checkpoint.texts.at("state") = R"({"step": "many"})";
-  EXPECT_EQ(error().rfind(last + ": expected the state of a run in it, but it is damaged", 0), 0U)
-      << error();
-  checkpoint.texts.erase("state");
-  EXPECT_EQ(error().rfind(last + ": expected the state of a run in it, but it is missing", 0), 0U)
-      << error();
 }
 
 TEST_F(TrainTest, ItsConfigReadsBackAsItWas) {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "decode.hpp"
+#include "files.hpp"
+#include "line_reader.hpp"
+#include "run_folder.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace evenkeel::translation {
+
+/// Options for `translate_lines`.
+struct TranslateLinesOptions {
+  DecodeOptions decode;
+  /// Of a longer line, only so many pieces are translated.
+  int64_t max_length = 1000;
+  /// Batches that are read before they are translated, sorted by length: 1 for a reader who waits.
+  int64_t batches_ahead = 32;
+};
+
+/// Translates line by line: each gives one line, in its place. What has been read is translated and
+/// written once it fills the batches, and where the next line has not yet arrived. `warn` is told
+/// of every line that is cut.
+void translate_lines(TrainedModel& trained,
+                     LineReader& reader,
+                     FileWriter& writer,
+                     const TranslateLinesOptions& options,
+                     const std::function<void(const std::string& text)>& warn);
+
+}  // namespace evenkeel::translation

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+#include "validation.hpp"
+
+#include "bleu.hpp"
+#include "decode.hpp"
+#include "model.hpp"
+
+#include <fmt/format.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+
+namespace evenkeel::translation {
+
+namespace {
+
+double loss_a_token(nn::TransformerImpl& model,
+                    const Corpus& corpus,
+                    torch::Device device,
+                    bool bfloat16,
+                    const BatchOptions& options) {
+  const torch::NoGradGuard no_grad;
+  double loss = 0.0;
+  int64_t tokens = 0;
+  for (const auto& indices : BatchSchedule(corpus.pairs, options).epoch(0)) {
+    const auto batch = make_batch(corpus.pairs, indices);
+    loss += summed_loss(model, batch, device, bfloat16, /*label_smoothing=*/0.0).item<double>();
+    tokens += batch.target_tokens;
+  }
+  return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+}  // namespace
+
+std::string Validation::score_of() const {
+  return bleu ? fmt::format("BLEU of {} sentences", sentences) : "loss";
+}
+
+nlohmann::json Validation::to_json() const {
+  nlohmann::json entry{{"event", "valid"}, {"loss", loss}, {"perplexity", std::exp(loss)}};
+  if (!bleu) return entry;
+  entry["bleu"] = *bleu;
+  entry["samples"] = nlohmann::json::array();
+  for (const auto& sample : samples) {
+    entry["samples"].push_back({{"source", sample.source},
+                                {"reference", sample.reference},
+                                {"hypothesis", sample.hypothesis}});
+  }
+  return entry;
+}
+
+std::string Validation::to_line() const {
+  return fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss)) +
+         (bleu ? fmt::format("  BLEU {:.2f}", *bleu) : "");
+}
+
+Validation validate(nn::TransformerImpl& model,
+                    const Vocabulary& vocabulary,
+                    const Corpus& corpus,
+                    torch::Device device,
+                    bool bfloat16,
+                    const ValidationOptions& options) {
+  const bool training = model.is_training();
+  model.eval();
+  BatchOptions batches;
+  batches.batch_tokens = std::max<int64_t>(options.batch_tokens, 2048);
+  batches.max_length = options.max_length;
+  Validation result;
+  result.loss = loss_a_token(model, corpus, device, bfloat16, batches);
+  const auto count = std::min<size_t>(corpus.pairs.size(), static_cast<size_t>(options.sentences));
+  if (count > 0) {
+    const auto end = static_cast<std::ptrdiff_t>(count);
+    const auto& [source, target] = corpus.text;
+    const std::vector<std::string> sources(source.begin(), source.begin() + end);
+    const std::vector<std::string> references(target.begin(), target.begin() + end);
+    const auto hypotheses = translate(model, vocabulary, sources, device, bfloat16, {});
+    result.bleu = corpus_bleu(hypotheses, references).score;
+    result.sentences = static_cast<int64_t>(count);
+    for (size_t i = 0; i < std::min<size_t>(count, 8); ++i) {
+      result.samples.push_back({sources[i], references[i], hypotheses[i]});
+    }
+  }
+  model.train(training);
+  return result;
+}
+
+}  // namespace evenkeel::translation

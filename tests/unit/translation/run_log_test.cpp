@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "translation/run_log.hpp"
+
+#include "system_faults.hpp"
+#include "toy_task.hpp"
+#include "translation/files.hpp"
+#include "translation/progress.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace evenkeel::translation {
+namespace {
+
+nlohmann::json entry(int64_t step) {
+  return {{"event", "train"}, {"step", step}};
+}
+
+TEST(RunLogTest, KeepsTheLinesUpToAStep) {
+  const TemporaryFolder folder;
+  const auto file = folder / "log.jsonl";
+  {
+    RunLog log(file, 0);
+    for (const int64_t step : {1, 2, 3}) log.write(entry(step));
+    log.write({{"event", "end"}, {"step", 3}});
+  }
+  std::ofstream(file, std::ios::app) << R"({"event":"train","step":"2"})"
+                                     << "\n{\"cut o";
+  RunLog log(file, 2);
+  log.write(entry(3));
+  EXPECT_EQ(bytes_of(file),
+            entry(1).dump() + "\n" + entry(2).dump() + "\n" + entry(3).dump() + "\n");
+}
+
+TEST(RunLogTest, ALineThatCannotBeWrittenWaitsForTheNextOne) {
+  const TemporaryFolder folder;
+  const auto file = folder / "log.jsonl";
+  RunLog log(file, 0);
+  int64_t step = 0;
+  const int failures = fail_every_call(
+      [&] { log.write(entry(++step)); },
+      [&](const char*) { EXPECT_EQ(log.trouble(), file + ": No space left on device"); });
+  EXPECT_EQ(failures, 1);
+  EXPECT_EQ(log.trouble(), "");
+  EXPECT_EQ(bytes_of(file), entry(1).dump() + "\n" + entry(2).dump() + "\n");
+}
+
+TEST(RunLogTest, GoingBackOnAFullDiskLosesNoLine) {
+  const TemporaryFolder folder;
+  const auto file = folder / "log.jsonl";
+  { RunLog(file, 0).write(entry(1)); }
+  const auto before = bytes_of(file);
+  fail_every_call([&] { const RunLog log(file, 1); },
+                  [&](const char* call) { EXPECT_EQ(bytes_of(file), before) << call; });
+  EXPECT_EQ(bytes_of(file), before);
+}
+
+TEST(ProgressTest, AStreamThatCannotBeWrittenIsNoError) {
+  std::FILE* full = std::fopen("/dev/full", "w");
+  ASSERT_NE(full, nullptr);
+  Progress progress(full);
+  EXPECT_NO_THROW(progress.line("lost"));
+  EXPECT_NO_THROW(progress.draw({0.5, 1, 1.0, 1.0, 1.0}));
+  std::fclose(full);
+}
+
+TEST(ProgressTest, AClockThatIsNoTimeSaysSo) {
+  EXPECT_EQ(clock(187.0), "3:07");
+  EXPECT_EQ(clock(3765.0), "1:02:45");
+  for (const double seconds : {-1.0, 1e300, HUGE_VAL}) EXPECT_EQ(clock(seconds), "?");
+}
+
+}  // namespace
+}  // namespace evenkeel::translation
