@@ -204,6 +204,25 @@ Config resolved(Config c) {
   constexpr int64_t kMillion = 1'000'000;
   within(5, kMillion, "vocab-size", c.vocab_size);
   within(0, kAny, "vocab-sentences", c.vocab_sentences);
+  within(0, 1, "byte-fallback", c.byte_fallback);
+  expect(c.vocab_type == "unigram" || c.vocab_type == "bpe",
+         "vocab-type",
+         "unigram or bpe",
+         c.vocab_type);
+  const std::vector<std::string> normalizations{"identity",
+                                                "nmt_nfkc",
+                                                "nfkc",
+                                                "nmt_nfkc_cf",
+                                                "nfkc_cf"};
+  expect(std::find(normalizations.begin(), normalizations.end(), c.normalization) !=
+             normalizations.end(),
+         "normalization",
+         fmt::format("one of {}", fmt::join(normalizations, ", ")),
+         c.normalization);
+  expect(c.character_coverage >= 0.98 && c.character_coverage <= 1.0,
+         "character-coverage",
+         "a number from 0.98 to 1",
+         shown(c.character_coverage));
   within(1, 10'000, "encoder-layers", c.encoder_layers);
   within(1, 10'000, "decoder-layers", c.decoder_layers);
   within(1, kMillion, "num-heads", c.num_heads);
@@ -271,6 +290,16 @@ Config resolved(Config c) {
   }
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
   return c;
+}
+
+VocabularyOptions vocabulary_options(const Config& config) {
+  VocabularyOptions options;
+  options.model = config.vocab_type == "bpe" ? PieceModel::kBpe : PieceModel::kUnigram;
+  options.character_coverage = config.character_coverage;
+  options.byte_fallback = config.byte_fallback != 0;
+  options.normalization = config.normalization;
+  options.max_sentences = config.vocab_sentences;
+  return options;
 }
 
 void check_resumable(const Config& run, const Config& asked) {

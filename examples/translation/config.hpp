@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "vocabulary.hpp"
+
 #include <evenkeel/residual/scheme.hpp>
 
 #include <nlohmann/json_fwd.hpp>
@@ -21,13 +23,17 @@ class ConfigError : public std::runtime_error {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
 struct Config {
-  std::vector<std::string> source;        ///< Training text, one sentence per line, plain or .gz.
-  std::vector<std::string> target;        ///< Its translation, line by line.
-  std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
-  std::vector<std::string> valid_target;  ///< Its translation.
-  std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
-  int64_t vocab_size = 8000;              ///< Number of pieces of a trained vocabulary.
-  int64_t vocab_sentences = 100'000;      ///< Limit of sentences to train it on; 0 for all.
+  std::vector<std::string> source;         ///< Training text, one sentence a line, plain or .gz.
+  std::vector<std::string> target;         ///< Its translation, line by line.
+  std::vector<std::string> valid_source;   ///< Held-out text for the validation loss and BLEU.
+  std::vector<std::string> valid_target;   ///< Its translation.
+  std::string vocabulary;                  ///< A SentencePiece model; empty: trained from the text.
+  int64_t vocab_size = 8000;               ///< Pieces of a vocabulary that is trained.
+  int64_t vocab_sentences = 100'000;       ///< Sentences that it is trained on at most; 0 for all.
+  std::string vocab_type = "unigram";      ///< unigram or bpe.
+  std::string normalization = "identity";  ///< SentencePiece's; identity changes no character.
+  double character_coverage = 0.9995;      ///< Share of the text's characters that get pieces.
+  int64_t byte_fallback = 0;  ///< 1: missing characters are spelled as bytes; takes 256 pieces.
 
   std::string scheme = "admin";     ///< One of `schemes()`.
   int64_t encoder_layers = 6;       ///< Layers of the encoder.
@@ -82,6 +88,13 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", true);
   visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
   visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
+  visit("vocab-type", c.vocab_type, "unigram or bpe", false);
+  visit("normalization",
+        c.normalization,
+        "identity keeps every character; nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf",
+        false);
+  visit("character-coverage", c.character_coverage, "share of characters with pieces", false);
+  visit("byte-fallback", c.byte_fallback, "1: other characters as bytes, 256 pieces", false);
   visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
@@ -145,7 +158,10 @@ const Scheme& scheme_of_option(const std::string& option, const std::string& nam
 /// values, before anything is read or written.
 Config resolved(Config config);
 
-/// Throws ConfigError if a resumed run would differ from the one that it continues.
+/// How a vocabulary is to be trained.
+VocabularyOptions vocabulary_options(const Config& config);
+
+/// Throws ConfigError if a resumed run would differ from the one it goes on from.
 void check_resumable(const Config& run, const Config& asked);
 
 }  // namespace evenkeel::translation

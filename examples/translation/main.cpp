@@ -23,9 +23,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string>
 #include <type_traits>
@@ -39,6 +39,38 @@ void complain(const std::string& text) {
   std::fputs(("evenkeel-translate: " + text + "\n").c_str(), stderr);
 }
 
+// Options for settings, and what the command line says of them.
+class SettingWords {
+ public:
+  template <typename Wanted>
+  void add_to(CLI::App& command, const Wanted& wanted) {
+    const Config defaults;
+    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
+      if (!wanted(name)) return;
+      using Field = std::decay_t<decltype(field)>;
+      constexpr bool kList = std::is_same_v<Field, std::vector<std::string>>;
+      const auto other_name = std::string(name) == "lr" ? ",--learning-rate" : "";
+      auto* option = command.add_option("--" + std::string(name) + other_name, words_[name], help);
+      if (!kList) option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+      if constexpr (std::is_arithmetic_v<Field>) {
+        option->default_str(CLI::detail::to_string(field));
+        option->type_name(std::is_same_v<Field, double> ? "FLOAT" : "INT");
+      }
+    });
+  }
+
+  // `config` with what was said.
+  Config over(Config config) const {
+    for (const auto& [name, words] : words_) {
+      if (!words.empty()) set_option(config, name, words);
+    }
+    return config;
+  }
+
+ private:
+  std::map<std::string, std::vector<std::string>> words_;
+};
+
 // `train`: what the command line, --config and a checkpoint say, the first the strongest.
 struct TrainCommand {
   explicit TrainCommand(CLI::App& app)
@@ -48,42 +80,28 @@ struct TrainCommand {
     command->add_flag("--accept-changed-text",
                       accept_changed_text,
                       "resume with another training text, from the next epoch");
-    const Config defaults;
-    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
-      using Field = std::decay_t<decltype(field)>;
-      constexpr bool kList = std::is_same_v<Field, std::vector<std::string>>;
-      const auto other_name = std::string(name) == "lr" ? ",--learning-rate" : "";
-      auto* option = command->add_option("--" + std::string(name) + other_name, words[name], help);
-      if (!kList) option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
-      if constexpr (std::is_arithmetic_v<Field>) {
-        option->default_str(CLI::detail::to_string(field));
-        option->type_name(std::is_same_v<Field, double> ? "FLOAT" : "INT");
-      }
-    });
+    words.add_to(*command, [](const std::string&) { return true; });
   }
 
   Config config() const {
     Config settings;
     if (resume) {
-      const auto run_dir = words.at("run-dir");
+      const auto run_dir = words.over({}).run_dir;
       if (run_dir.empty())
         throw ConfigError("--run-dir: expected a folder to resume, but got none");
-      const RunFolder folder(run_dir.back());
+      const RunFolder folder(run_dir);
       settings = stored_config(load_checkpoint(folder.last), folder.last);
-      settings.run_dir = run_dir.back();
+      settings.run_dir = run_dir;
     }
     if (!file.empty()) settings = config_from_text(read_file(file), file, settings);
-    for (const auto& [name, said] : words) {
-      if (!said.empty()) set_option(settings, name, said);
-    }
-    return resolved(settings);
+    return resolved(words.over(settings));
   }
 
   CLI::App* command;
   std::string file;
   bool resume = false;
   bool accept_changed_text = false;
-  std::map<std::string, std::vector<std::string>> words;
+  SettingWords words;
 };
 
 struct TranslateCommand {
@@ -160,31 +178,33 @@ struct ScoreCommand {
 struct VocabularyCommand {
   explicit VocabularyCommand(CLI::App& app)
       : command(app.add_subcommand("vocabulary", "train a joint SentencePiece vocabulary")) {
-    command->add_option("--source", source, "text, plain or .gz")->required();
-    command->add_option("--target", target, "its translation")->required();
-    add_integer(*command, "--vocab-size", size, "pieces", 5, 1'000'000);
-    add_integer(*command,
-                "--vocab-sentences",
-                options.max_sentences,
-                "to train on, at most; 0: all",
-                0,
-                std::numeric_limits<int64_t>::max());
+    const std::set<std::string> settings{"source",
+                                         "target",
+                                         "vocab-size",
+                                         "vocab-sentences",
+                                         "vocab-type",
+                                         "normalization",
+                                         "character-coverage",
+                                         "byte-fallback"};
+    words.add_to(*command, [&](const std::string& name) { return settings.count(name) != 0; });
     command->add_option("--output", output, "where the model goes")->required();
   }
 
   void run() const {
+    Config config;
+    config.run_dir = ".";  // of no meaning here
+    config = resolved(words.over(config));
     FileWriter writer(output);
-    auto text = read_parallel(source, target);
+    auto text = read_parallel(config.source, config.target);
     drop_empty_pairs(text);
-    writer.write(Vocabulary::train(text, size, options).serialized());
+    writer.write(
+        Vocabulary::train(text, config.vocab_size, vocabulary_options(config)).serialized());
     writer.commit();
   }
 
   CLI::App* command;
-  std::vector<std::string> source, target;
+  SettingWords words;
   std::string output;
-  int64_t size = 8000;
-  VocabularyOptions options;
 };
 
 struct MeasureCommand {

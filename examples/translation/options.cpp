@@ -105,6 +105,16 @@ CLI::Option* add_integers(CLI::App& command,
 void parse_command_line(CLI::App& app, int argc, char** argv) {
   std::vector<std::string> commands;
   for (const auto* command : app.get_subcommands(nullptr)) commands.push_back(command->get_name());
+  // options of the program itself have no value
+  if (argc > 1 && argv[1][0] == '-') {
+    const auto known = options_of(app);
+    const std::string word = argv[1];
+    if (word.rfind("--", 0) == 0 && std::find(known.begin(), known.end(), word) == known.end()) {
+      throw CLI::ValidationError(
+          word,
+          "there is no such option" + proposal(word, known) + "; see --help");
+    }
+  }
   if (argc > 1 && argv[1][0] != '-' &&
       std::find(commands.begin(), commands.end(), argv[1]) == commands.end()) {
     throw CLI::ValidationError(

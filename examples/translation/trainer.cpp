@@ -111,9 +111,7 @@ void Trainer::make_vocabulary() {
   progress_.line(fmt::format("training a vocabulary of {} pieces on {} pairs",
                              config_.vocab_size,
                              train_.text.source.size()));
-  VocabularyOptions options;
-  options.max_sentences = config_.vocab_sentences;
-  vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size, options);
+  vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size, vocabulary_options(config_));
   if (vocabulary_->size() < config_.vocab_size) {
     progress_.line(fmt::format("the text has pieces for a vocabulary of {}, not of {}",
                                vocabulary_->size(),

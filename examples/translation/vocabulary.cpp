@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <limits>
 #include <locale>
+#include <regex>
 #include <sstream>
 #include <unordered_map>
 #include <utility>
@@ -121,7 +123,22 @@ bool leave_text(const Sentences& sentences, Arguments arguments) {
          processor.LoadFromSerializedProto(bytes).ok() && processor.GetPieceSize() > kEos + 1;
 }
 
-// Trains a model and returns its bytes.
+// SentencePiece's reason without its place in the source; of a size that is too small, how large it
+// has to be: "(file.cc(1) [condition] Vocabulary size is smaller than required_chars. 9 vs 29.
+// ...".
+std::string reason_of(const std::string& message, int64_t size, std::size_t sentences) {
+  std::smatch found;
+  if (std::regex_search(message, found, std::regex("(\\d+) vs (\\d+)"))) {
+    return "expected a size of at least " + found[2].str() + ", for the special pieces and the " +
+           "characters of the text, but got " + std::to_string(size) +
+           "; a lower character coverage leaves out the rarest";
+  }
+  const auto end = message.find("] ");
+  return "cannot train " + std::to_string(size) + " pieces on " + std::to_string(sentences) +
+         " sentences: " + (end == std::string::npos ? message : message.substr(end + 2));
+}
+
+// The bytes of a new model.
 std::string train_bytes(const Sentences& sentences,
                         int64_t size,
                         const VocabularyOptions& options) {
@@ -148,8 +165,7 @@ std::string train_bytes(const Sentences& sentences,
   std::string bytes;
   const auto status = run_trainer(arguments, sentences, &bytes);
   if (!status.ok()) {
-    throw VocabularyError("Vocabulary: cannot train " + std::to_string(size) + " pieces on " +
-                          std::to_string(sentences.size()) + " sentences: " + status.message());
+    throw VocabularyError("Vocabulary: " + reason_of(status.message(), size, sentences.size()));
   }
   return bytes;
 }
@@ -195,21 +211,31 @@ Vocabulary Vocabulary::load(std::string_view bytes) {
   if (!status.ok()) {
     refuse(status.message());
   }
-  const std::pair<int64_t, int> specials[] = {{kPad, processor->pad_id()},
-                                              {kUnk, processor->unk_id()},
-                                              {kBos, processor->bos_id()},
-                                              {kEos, processor->eos_id()}};
-  for (const auto& [expected, id] : specials) {
-    if (id != expected) {
-      throw VocabularyError(
-          "Vocabulary: expected pad, unk, bos, eos to be pieces 0, 1, 2, 3, but got " +
-          std::to_string(processor->pad_id()) + ", " + std::to_string(processor->unk_id()) + ", " +
-          std::to_string(processor->bos_id()) + ", " + std::to_string(processor->eos_id()));
-    }
+  const int specials[] = {processor->pad_id(),
+                          processor->unk_id(),
+                          processor->bos_id(),
+                          processor->eos_id()};
+  if (std::min({specials[kUnk], specials[kBos], specials[kEos]}) < 0) {
+    throw VocabularyError(
+        "Vocabulary: expected a model with unk, bos and eos, but their pieces are " +
+        std::to_string(specials[kUnk]) + ", " + std::to_string(specials[kBos]) + " and " +
+        std::to_string(specials[kEos]) +
+        "; spm_train makes them with --unk_id, --bos_id and --eos_id from 0");
+  }
+  // The special pieces, then all others in their order.
+  auto model_ids = std::make_shared<std::vector<int>>(std::begin(specials), std::end(specials));
+  auto ids = std::make_shared<std::vector<int64_t>>();
+  for (int id = 0; id < processor->GetPieceSize(); ++id) {
+    const auto* special = std::find(std::begin(specials), std::end(specials), id);
+    ids->push_back(special != std::end(specials) ? special - std::begin(specials)
+                                                 : static_cast<int64_t>(model_ids->size()));
+    if (special == std::end(specials)) model_ids->push_back(id);
   }
   Vocabulary vocabulary;
   vocabulary.bytes_ = std::make_shared<const std::string>(bytes);
-  vocabulary.size_ = processor->GetPieceSize();
+  vocabulary.size_ = static_cast<int64_t>(model_ids->size());
+  vocabulary.ids_ = std::move(ids);
+  vocabulary.model_ids_ = std::move(model_ids);
   vocabulary.processor_ = std::move(processor);
   return vocabulary;
 }
@@ -229,7 +255,10 @@ std::vector<int64_t> Vocabulary::encode(std::string_view text) const {
   if (!status.ok()) {
     throw VocabularyError(std::string("Vocabulary: cannot encode: ") + status.message());
   }
-  return {ids.begin(), ids.end()};
+  std::vector<int64_t> result;
+  result.reserve(ids.size());
+  for (const auto id : ids) result.push_back((*ids_)[static_cast<std::size_t>(id)]);
+  return result;
 }
 
 std::string Vocabulary::decode(const std::vector<int64_t>& ids) const {
@@ -243,7 +272,7 @@ std::string Vocabulary::decode(const std::vector<int64_t>& ids) const {
       break;
     }
     if (id != kPad && id != kBos) {
-      pieces.push_back(static_cast<int>(id));
+      pieces.push_back((*model_ids_)[static_cast<std::size_t>(id)]);
     }
   }
   std::string text;
@@ -251,6 +280,9 @@ std::string Vocabulary::decode(const std::vector<int64_t>& ids) const {
   if (!status.ok()) {
     throw VocabularyError(std::string("Vocabulary: cannot decode: ") + status.message());
   }
+  // Pieces of one byte can spell what no line may hold.
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\0'; }, ' ');
   return text;
 }
 

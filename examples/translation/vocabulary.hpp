@@ -43,9 +43,10 @@ struct VocabularyOptions {
   /// Whether unknown characters are encoded as bytes, so that there is no `kUnk`; this uses 256
   /// pieces.
   bool byte_fallback = false;
-  /// SentencePiece's normalization: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf or identity.
-  std::string normalization = "nmt_nfkc";
-  /// Number of threads. Other numbers may round differently and so give other pieces.
+  /// SentencePiece's normalization: identity keeps every character, in translations too; nmt_nfkc,
+  /// nfkc, nmt_nfkc_cf and nfkc_cf take some for the same.
+  std::string normalization = "identity";
+  /// Threads; a different number may round differently and so give other pieces.
   int64_t num_threads = 4;
   /// Maximal number of sentences to train on, taken evenly from the text; 0 for all. 100,000 can
   /// take a minute on two cores.
@@ -73,8 +74,9 @@ class Vocabulary {
 
   /// Loads a vocabulary from the bytes of `serialized()`.
   ///
-  /// Throws `VocabularyError` if the bytes are not a SentencePiece model, or if the ids of its
-  /// special pieces are not `kPad`, `kUnk`, `kBos` and `kEos`.
+  /// Any SentencePiece model with unk, bos and eos will do, whatever their numbers in it: its
+  /// pieces are renumbered, so that `kPad`, `kUnk`, `kBos` and `kEos` come first, and a pad is
+  /// added where there is none. Throws `VocabularyError` for other bytes.
   static Vocabulary load(std::string_view bytes);
 
   /// A vocabulary from a file that holds such bytes; FileError where it cannot be read.
@@ -100,6 +102,8 @@ class Vocabulary {
 
   std::shared_ptr<const std::string> bytes_;
   std::shared_ptr<const sentencepiece::SentencePieceProcessor> processor_;
+  std::shared_ptr<const std::vector<int64_t>> ids_;    // of the model's pieces, by their ids there
+  std::shared_ptr<const std::vector<int>> model_ids_;  // the other way; -1 for a pad that is added
   int64_t size_ = 0;
 };
 

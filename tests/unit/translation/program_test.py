@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Tests the program evenkeel-translate from outside: what its standard streams, signals and files do to it.
+
+    program_test.py PROGRAM NUMBER_WORDS [KILLS]
+
+KILLS is how often a run is killed at a random moment and resumed (default: 12); 200 take some minutes.
+"""
+
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+PROGRAM, NUMBER_WORDS = (os.path.abspath(name) for name in sys.argv[1:3])
+KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 12
+
+MODEL = (
+    "--encoder-layers 1 --decoder-layers 1 --embed-dim 16 --num-heads 2 --dim-feedforward 32 --vocab-size 100 "
+    "--scheme tfixup --lr 2e-3 --threads 1 --device cpu --log-every 1"
+).split()
+
+
+def call(*arguments, **keywords):
+    keywords.setdefault("stdout", subprocess.PIPE)
+    keywords.setdefault("stderr", subprocess.PIPE)
+    return subprocess.run([PROGRAM, *map(str, arguments)], text=True, timeout=300, **keywords)
+
+
+class ProgramTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Path(tempfile.mkdtemp(prefix="evenkeel-"))
+        os.chdir(cls.folder)
+        subprocess.run([sys.executable, NUMBER_WORDS, "text", "500"], check=True, stdout=subprocess.DEVNULL)
+        cls.text = ["--source", "text/train.en", "--target", "text/train.fr"]
+        cls.valid = ["--valid-source", "text/valid.en", "--valid-target", "text/valid.fr", "--valid-sentences", "10"]
+        done = call("train", *MODEL, *cls.text, "--run-dir", "run", "--max-steps", 3)
+        assert done.returncode == 0, done.stderr
+        lines = Path("text/test.en").read_text().splitlines()[:5]
+        Path("five.en").write_text("\n".join(lines) + "\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        os.chdir("/")
+        shutil.rmtree(cls.folder)
+
+    def tearDown(self):
+        left = [name for name in os.listdir(".") if name.startswith(".evenkeel")]
+        self.assertEqual(left, [])
+
+    def train(self, folder, *arguments, **keywords):
+        return call("train", *MODEL, *self.text, "--run-dir", folder, *arguments, **keywords)
+
+    def assert_refused(self, done, *texts):
+        self.assertEqual(done.returncode > 0, True, done)
+        for text in texts:
+            self.assertIn(text, done.stderr)
+
+    # Output
+
+    def test_output_that_cannot_be_written_is_refused_before_the_model_is_loaded(self):
+        Path("a_folder").mkdir()
+        for output, why in (("no/such/out", "No such file"), ("a_folder", "Is a directory"), ("/dev/full", "No space")):
+            run = "none" if output != "/dev/full" else "run"
+            done = call("translate", "--run-dir", run, "--input", "five.en", "--output", output)
+            self.assert_refused(done, output, why)
+
+    def test_output_goes_through_links_and_descriptors(self):
+        Path("real").write_text("OLD\n")
+        os.symlink("real", "link")
+        self.assertEqual(call("translate", "--run-dir", "run", "--input", "five.en", "--output", "link").returncode, 0)
+        self.assertTrue(Path("link").is_symlink())
+        expected = Path("real").read_text()
+        self.assertEqual(len(expected.splitlines()), 5)
+        done = call("translate", "--run-dir", "run", "--input", "five.en", "--output", "/dev/stdout")
+        self.assertEqual(done.stdout, expected)
+        with open("standard_output", "w") as file:
+            file.write("before\n")
+            file.flush()
+            call("translate", "--run-dir", "run", "--input", "five.en", "--output", "/dev/stdout", stdout=file)
+        self.assertEqual(Path("standard_output").read_text(), "before\n" + expected)
+
+    def test_a_full_or_closed_standard_output_is_an_error_everywhere(self):
+        small = "--depths 2 --seeds 1 --trials 1 --embed-dim 16 --num-heads 2 --dim-feedforward 32 --length 4".split()
+        for command in (
+            ["score", "--hypothesis", "five.en", "--reference", "five.en"],
+            ["translate", "--run-dir", "run", "--input", "five.en"],
+            ["schemes"],
+            ["--help"],
+            ["train", "--help"],
+            ["--version"],
+            ["output-change", *small],
+        ):
+            with open("/dev/full", "w") as full:
+                self.assert_refused(call(*command, stdout=full), "standard output: No space left on device")
+            closed = call(*command, stdout=None, preexec_fn=lambda: os.close(1))
+            self.assert_refused(closed, "standard output: Bad file descriptor")
+
+    # Standard error
+
+    def test_a_standard_error_that_is_full_closed_or_gone_costs_no_training(self):
+        def check(name, **keywords):
+            done = self.train(name, "--max-steps", 5, **keywords)
+            self.assertEqual(done.returncode, 0, name)
+            self.assertEqual(json.loads(Path(name, "log.jsonl").read_text().splitlines()[-1])["reason"], "finished")
+
+        with open("/dev/full", "w") as full:
+            check("full", stderr=full)
+        check("closed", stderr=None, preexec_fn=lambda: os.close(2))
+        reader, writer = os.pipe()
+        os.close(reader)
+        check("gone", stderr=writer)
+        os.close(writer)
+        # the descriptor that was closed was not given to a file of the run
+        self.assertNotIn("update", Path("closed", "config.json").read_text())
+
+    # Signals
+
+    def begin(self, folder, *arguments):
+        program = subprocess.Popen(
+            [PROGRAM, "train", *MODEL, *self.text, "--run-dir", folder, "--max-steps", "1000000", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in program.stderr:
+            if line.startswith("update"):
+                return program
+        self.fail("no update")
+
+    def test_a_terminal_that_goes_saves_the_run(self):
+        program = self.begin("hung_up")
+        program.send_signal(signal.SIGHUP)
+        program.send_signal(signal.SIGHUP)
+        program.stderr.close()
+        self.assertEqual(program.wait(), 0)
+        step = json.loads(Path("hung_up", "log.jsonl").read_text().splitlines()[-1])["step"]
+        done = call("train", "--resume", "--run-dir", "hung_up", "--max-steps", step + 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_second_run_in_a_folder_is_told_of_the_first(self):
+        program = self.begin("locked")
+        for arguments in (["--resume"], MODEL + self.text):
+            done = call("train", *arguments, "--run-dir", "locked")
+            self.assert_refused(done, "locked")
+        self.assert_refused(call("train", "--resume", "--run-dir", "locked"), f"process {program.pid}")
+        program.send_signal(signal.SIGTERM)
+        program.stderr.close()
+        self.assertEqual(program.wait(), 0)
+
+    def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(self):
+        settings = ["--save-every", 2, "--valid-every", 7, *self.valid, "--dropout", "0.1", "--max-steps", 60]
+        self.assertEqual(self.train("whole", *settings).returncode, 0)
+        kills = 0
+        while kills < KILLS:
+            shutil.rmtree("killed", ignore_errors=True)
+            for _ in range(20):
+                resume = ["--resume"] if Path("killed/last.safetensors").exists() else []
+                program = subprocess.Popen(
+                    [PROGRAM, "train", *resume, *MODEL, *self.text, "--run-dir", "killed", *map(str, settings)],
+                    stderr=subprocess.DEVNULL,
+                )
+                try:
+                    program.wait(timeout=random.uniform(0.2, 1.5))
+                except subprocess.TimeoutExpired:
+                    program.kill()
+                    program.wait()
+                    kills += 1
+                    continue
+                self.assertEqual(program.returncode, 0)
+                break
+            else:
+                resumed = call("train", "--resume", "--run-dir", "killed")
+                self.assertEqual(resumed.returncode, 0, resumed.stderr)
+            self.assertEqual(self.values("killed"), self.values("whole"))
+            for name in ("last", "best"):
+                self.assertEqual(self.tensors(f"killed/{name}.safetensors"), self.tensors(f"whole/{name}.safetensors"))
+            self.assertEqual(
+                sorted(name for name in os.listdir("killed") if name.startswith(".")), [], "temporary files are left"
+            )
+
+    @staticmethod
+    def tensors(checkpoint):
+        content = Path(checkpoint).read_bytes()
+        header = int.from_bytes(content[:8], "little")
+        return content[8 + header :]
+
+    @staticmethod
+    def values(folder):
+        keys = ("event", "step", "loss", "lr", "bleu", "reason")
+        lines = [json.loads(line) for line in Path(folder, "log.jsonl").read_text().splitlines()]
+        return [[line.get(key) for key in keys] for line in lines]
+
+    # Options
+
+    def test_what_is_mistyped_is_told_with_the_nearest(self):
+        self.assert_refused(call("traim"), "no such subcommand", "train")
+        self.assert_refused(call("--vresion"), "no such option", "--version")
+        self.assert_refused(call("train", "--leraning-rate", "0.1"), "--leraning-rate", "--learning-rate")
+        self.assert_refused(call("translate", "--bean=3", "--run-dir", "run"), "--bean", "--beam")
+
+    def test_numbers_are_read_exactly_or_refused(self):
+        for arguments, option in (
+            (["train", "--max-steps", "99999999999999999999"], "--max-steps"),
+            (["train", *MODEL[:-6], "--threads", "4294967297", *self.text, "--run-dir", "new"], "--threads"),
+            (["translate", "--run-dir", "run", "--threads", "-1"], "--threads"),
+            (["translate", "--run-dir", "run", "--beam", "0"], "--beam"),
+            (["translate", "--run-dir", "run", "--beam", "9223372036854775807"], "--beam"),
+            (["translate", "--run-dir", "run", "--length-penalty", "nan"], "--length-penalty"),
+            (["output-change", "--seeds", "0"], "--seeds"),
+            (["output-change", "--trials", "-1"], "--trials"),
+            (["output-change", "--length", "0"], "--length"),
+            (["output-change", "--depths", "1,,2"], "--depths"),
+        ):
+            done = call(*arguments)
+            self.assert_refused(done, option, "but got")
+            self.assertLess(len(done.stderr), 250, done.stderr)
+
+    def test_a_model_that_memory_cannot_hold_is_refused_with_its_size(self):
+        done = call("train", *self.text, "--run-dir", "huge", "--embed-dim", "1000000", "--vocab-size", "100")
+        self.assert_refused(done, "GiB", "--embed-dim")
+        self.assertFalse(Path("huge").exists())
+
+    # Text
+
+    def test_lines_of_standard_input_are_refused_as_those_of_a_file(self):
+        for name, content in (
+            ("broken", b"one\ncaf\xe9\n"),
+            ("nul", b"one\nt\0wo\n"),
+            ("utf16", "one\n".encode("utf-16")),
+            ("xz", b"\xfd7zXZ\0\0\4"),
+        ):
+            Path(name).write_bytes(content)
+            with open(name, "rb") as file:
+                piped = call("translate", "--run-dir", "run", stdin=file)
+            named = call("translate", "--run-dir", "run", "--input", name)
+            self.assert_refused(named, name)
+            self.assertEqual(piped.stderr.replace("standard input", name), named.stderr)
+
+    def test_compressed_standard_input_is_read(self):
+        with gzip.open("five.gz", "wb") as file:
+            file.write(Path("five.en").read_bytes())
+        with open("five.gz", "rb") as file:
+            piped = call("translate", "--run-dir", "run", stdin=file)
+        self.assertEqual(piped.stdout, call("translate", "--run-dir", "run", "--input", "five.en").stdout)
+
+    def test_a_closed_standard_input_is_an_error_and_an_empty_one_is_not(self):
+        closed = call("translate", "--run-dir", "run", stdin=None, preexec_fn=lambda: os.close(0))
+        self.assert_refused(closed, "standard input")
+        empty = call("translate", "--run-dir", "run", stdin=subprocess.DEVNULL)
+        self.assertEqual((empty.returncode, empty.stdout), (0, ""))
+
+    def test_score_names_files_of_other_lengths(self):
+        done = call("score", "--hypothesis", "five.en", "--reference", "text/test.en")
+        self.assert_refused(done, "five.en has 5 lines, but text/test.en has 250 lines")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
