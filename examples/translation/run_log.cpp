@@ -26,20 +26,23 @@ bool is_behind(const std::string& line, int64_t step) {
 
 }  // namespace
 
-RunLog::RunLog(const std::string& file, int64_t step) : file_(file) {
+RunLog::RunLog(const std::string& file, int64_t step, int64_t lines) : file_(file) {
   if (::access(file.c_str(), F_OK) != 0) write_file(file, "");
-  keep_until(step);
+  keep_until(step, lines);
 }
 
 RunLog::~RunLog() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-void RunLog::keep_until(int64_t step) {
+void RunLog::keep_until(int64_t step, int64_t lines) {
   std::istringstream old(read_file(file_) + waiting_);
   std::string kept;
-  for (std::string line; std::getline(old, line);) {
-    if (!is_behind(line, step)) kept += line + "\n";
+  lines_ = 0;
+  for (std::string line; lines_ < lines && std::getline(old, line);) {
+    if (is_behind(line, step)) continue;
+    kept += line + "\n";
+    ++lines_;
   }
   write_file(file_, kept);
   waiting_.clear();
@@ -51,6 +54,7 @@ void RunLog::keep_until(int64_t step) {
 
 void RunLog::write(const json& entry) {
   waiting_ += entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  ++lines_;
   trouble_.clear();
   while (!waiting_.empty()) {
     const auto written = ::write(descriptor_, waiting_.data(), waiting_.size());

@@ -11,15 +11,18 @@ namespace evenkeel::translation {
 /// log.jsonl: one JSON object a line.
 class RunLog {
  public:
-  /// Goes on with the log of a run that stands at `step`; lines behind that, of updates that were
-  /// lost, are dropped, as is the end. Throws FileError, as all members do.
-  RunLog(const std::string& file, int64_t step);
+  /// Goes on with the log of a run that stands at `step` and had `lines` of it; what came later, of
+  /// updates that were lost, is dropped. Throws FileError, as all members do.
+  RunLog(const std::string& file, int64_t step, int64_t lines);
   RunLog(const RunLog&) = delete;
   RunLog& operator=(const RunLog&) = delete;
   ~RunLog();
 
-  /// Drops the lines behind `step`.
-  void keep_until(int64_t step);
+  /// Drops what came later than that.
+  void keep_until(int64_t step, int64_t lines);
+
+  /// Lines, those that wait included.
+  int64_t lines() const { return lines_; }
 
   /// Appends a line. On a full disk it waits in memory for the next one, and `trouble()` says why:
   /// the training goes on.
@@ -30,6 +33,7 @@ class RunLog {
 
  private:
   std::string file_;
+  int64_t lines_ = 0;
   std::string waiting_;
   std::string trouble_;
   int descriptor_ = -1;

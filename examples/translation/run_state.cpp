@@ -30,6 +30,8 @@ void for_each_number(AnyState& state, Visit&& visit) {
   visit("window_tokens", state.window_tokens, int64_t{0}, kMost);
   visit("lr_scale", state.lr_scale, std::numeric_limits<double>::min(), 1.0);
   visit("went_back", state.went_back, int64_t{0}, kMost);
+  visit("log_lines", state.log_lines, int64_t{0}, kMost);
+  visit("validated", state.validated, int64_t{-1}, kMost);
 }
 
 int64_t integer(const json& value, int64_t least, int64_t most, const char* name) {

@@ -22,6 +22,8 @@ struct RunState {
   int64_t window_tokens = 0;   ///< Likewise.
   double lr_scale = 1.0;       ///< Of the learning rate: halved each time the run went back.
   int64_t went_back = 0;       ///< How often that was.
+  int64_t validated = -1;      ///< Updates done at the last validation.
+  int64_t log_lines = 0;       ///< Lines of the log.
   std::optional<double> best;  ///< Best validation score, the higher the better.
   std::string best_by;         ///< What that is a score of, as in "BLEU of 500 sentences".
   std::vector<int64_t> kept;   ///< Steps of the checkpoints kept beside the last, oldest first.

@@ -99,7 +99,7 @@ Trainer::Trainer(const Config& config,
   }
   write_file(folder_.config, to_json(config_).dump(2) + "\n");
   write_file(folder_.vocabulary, vocabulary_->serialized());
-  log_.emplace(folder_.log, state_.step);
+  log_.emplace(folder_.log, state_.step, state_.log_lines);
   say_what_is_trained();
 }
 
@@ -174,7 +174,9 @@ void Trainer::compare_texts(const std::map<std::string, Fingerprint>& stored,
                     batches,
                     state_.position));
   }
-  if (state_.best && (changed("valid-source") || changed("valid-target"))) {
+  if (!changed("valid-source") && !changed("valid-target")) return;
+  state_.validated = -1;
+  if (state_.best) {
     progress_.line("the validation text is another one: the best model is sought anew");
     state_.best.reset();
   }
@@ -336,7 +338,7 @@ bool Trainer::finite() {
 
 // Returns whether the run can go on.
 bool Trainer::validate_now() {
-  validated_step_ = state_.step;
+  state_.validated = state_.step;
   if (valid_.pairs.empty()) return true;
   if (!finite()) return false;
   ValidationOptions options;
@@ -397,6 +399,7 @@ bool Trainer::save_last() {
   store_model(last, config_, *vocabulary_, *model_, state_.step);
   store_training(last, *model_, *optimizer_, device_);
   state_.seconds = seconds();
+  state_.log_lines = log_->lines();
   last.texts["state"] = state_.to_text();
   save_checkpoint(last, folder_.last);
   saved_step_ = state_.step;
@@ -441,8 +444,7 @@ bool Trainer::go_back() {
   state_.best = now.best;
   state_.best_by = now.best_by;
   state_.texts = now.texts;
-  validated_step_ = -1;
-  log_->keep_until(state_.step);
+  log_->keep_until(state_.step, state_.log_lines);
   log({{"event", "went_back"},
        {"step", state_.step},
        {"from_step", now.step},
@@ -502,7 +504,7 @@ Ending Trainer::run() {
     const auto ending = train_on();
     const bool complete = ending == Ending::kFinished || ending == Ending::kTime;
     bool good = ending != Ending::kDiverged;
-    if (good && complete && validated_step_ != state_.step) good = validate_now();
+    if (good && complete && state_.validated != state_.step) good = validate_now();
     if (good && save_last()) return end(ending);
     if (StopSignal::received() != 0) {
       progress_.line(fmt::format("{}: the updates after {} are lost", trouble_, saved_step_));

@@ -89,7 +89,6 @@ class Trainer {
   int64_t skipped_ = 0;           // updates that were left out, as the log has it
   int64_t skipped_in_a_row_ = 0;  // up to the last line of the log
   int64_t saved_step_ = -1;       // of last.safetensors
-  int64_t validated_step_ = -1;   // of the last validation
   int64_t went_back_to_ = -1;     // update at which it stood when it went back last
   int64_t own_tokens_ = 0;        // since it was begun or resumed
   double own_training_ = 0.0;     // seconds of that, without validation

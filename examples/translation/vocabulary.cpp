@@ -282,7 +282,10 @@ std::string Vocabulary::decode(const std::vector<int64_t>& ids) const {
   }
   // Pieces of one byte can spell what no line may hold.
   std::replace_if(
-      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\0'; }, ' ');
+      text.begin(),
+      text.end(),
+      [](char c) { return c == '\n' || c == '\0'; },
+      ' ');
   return text;
 }
 

@@ -27,22 +27,33 @@ TEST(RunLogTest, KeepsTheLinesUpToAStep) {
   const TemporaryFolder folder;
   const auto file = folder / "log.jsonl";
   {
-    RunLog log(file, 0);
+    RunLog log(file, 0, 0);
     for (const int64_t step : {1, 2, 3}) log.write(entry(step));
     log.write({{"event", "end"}, {"step", 3}});
   }
   std::ofstream(file, std::ios::app) << R"({"event":"train","step":"2"})"
                                      << "\n{\"cut o";
-  RunLog log(file, 2);
+  RunLog log(file, 2, 9);
   log.write(entry(3));
   EXPECT_EQ(bytes_of(file),
             entry(1).dump() + "\n" + entry(2).dump() + "\n" + entry(3).dump() + "\n");
 }
 
+TEST(RunLogTest, KeepsNoLineThatCameLaterAtTheSameStep) {
+  const TemporaryFolder folder;
+  const auto file = folder / "log.jsonl";
+  RunLog log(file, 0, 0);
+  log.write(entry(1));
+  EXPECT_EQ(log.lines(), 1);
+  log.write({{"event", "valid"}, {"step", 1}});
+  log.keep_until(1, 1);
+  EXPECT_EQ(bytes_of(file), entry(1).dump() + "\n");
+}
+
 TEST(RunLogTest, ALineThatCannotBeWrittenWaitsForTheNextOne) {
   const TemporaryFolder folder;
   const auto file = folder / "log.jsonl";
-  RunLog log(file, 0);
+  RunLog log(file, 0, 0);
   int64_t step = 0;
   const int failures = fail_every_call(
       [&] { log.write(entry(++step)); },
@@ -55,9 +66,9 @@ TEST(RunLogTest, ALineThatCannotBeWrittenWaitsForTheNextOne) {
 TEST(RunLogTest, GoingBackOnAFullDiskLosesNoLine) {
   const TemporaryFolder folder;
   const auto file = folder / "log.jsonl";
-  { RunLog(file, 0).write(entry(1)); }
+  { RunLog(file, 0, 0).write(entry(1)); }
   const auto before = bytes_of(file);
-  fail_every_call([&] { const RunLog log(file, 1); },
+  fail_every_call([&] { const RunLog log(file, 1, 1); },
                   [&](const char* call) { EXPECT_EQ(bytes_of(file), before) << call; });
   EXPECT_EQ(bytes_of(file), before);
 }
