@@ -2,6 +2,7 @@
 #include "config.hpp"
 
 #include "numbers.hpp"
+#include "parallel_text.hpp"
 
 #include <evenkeel/core/nearest.hpp>
 #include <evenkeel/residual/registry.hpp>
@@ -27,6 +28,20 @@ template <typename T>
 struct IsOptional : std::false_type {};
 template <typename T>
 struct IsOptional<std::optional<T>> : std::true_type {};
+
+// Names of files may have any bytes, JSON has UTF-8: another encoding is written as {"hex": "..."}.
+json value_of(const std::string& text) {
+  if (!find_broken_utf8(text)) return text;
+  std::string hex;
+  for (const unsigned char byte : text) hex += fmt::format("{:02x}", byte);
+  return {{"hex", hex}};
+}
+
+json value_of(const std::vector<std::string>& texts) {
+  auto list = json::array();
+  for (const auto& text : texts) list.push_back(value_of(text));
+  return list;
+}
 
 template <typename T>
 json value_of(const T& field) {
@@ -57,6 +72,16 @@ void read(const json& value, double& field) {
 }
 
 void read(const json& value, std::string& field) {
+  if (value.is_object() && value.size() == 1 && value.contains("hex") && value["hex"].is_string()) {
+    const auto hex = value["hex"].get<std::string>();
+    const bool digits = hex.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!digits || hex.size() % 2 != 0) throw WrongType{"a string, or bytes in hex"};
+    field.clear();
+    for (size_t i = 0; i < hex.size(); i += 2) {
+      field += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+    }
+    return;
+  }
   if (!value.is_string()) throw WrongType{"a string"};
   field = value.get<std::string>();
 }
@@ -64,11 +89,12 @@ void read(const json& value, std::string& field) {
 void read(const json& value, std::vector<std::string>& field) {
   field.clear();
   if (value.is_string()) return field.push_back(value.get<std::string>());
-  const auto is_string = [](const json& element) { return element.is_string(); };
-  if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_string)) {
+  if (!value.is_array()) throw WrongType{"a list of strings"};
+  try {
+    for (const auto& element : value) read(element, field.emplace_back());
+  } catch (const WrongType&) {
     throw WrongType{"a list of strings"};
   }
-  field = value.get<std::vector<std::string>>();
 }
 
 template <typename T>
@@ -275,18 +301,21 @@ Config resolved(Config c) {
          fmt::format("at least the square of --beta1 {}", c.beta1),
          c.beta2);
   expect(c.dtype == "float32" || c.dtype == "bfloat16", "dtype", "float32 or bfloat16", c.dtype);
-  expect(!c.source.empty(), "source", "a file of training text", c.source);
-  expect(c.source.size() == c.target.size(), "target", "as many files as --source", c.target);
+  expect(!c.source.empty(), "source", "a file of training text", value_of(c.source));
+  expect(c.source.size() == c.target.size(),
+         "target",
+         "as many files as --source",
+         value_of(c.target));
   expect(c.valid_source.size() == c.valid_target.size(),
          "valid-target",
          "as many files as --valid-source",
-         c.valid_target);
+         value_of(c.valid_target));
   for (const auto& [name, files] : {std::pair{"source", c.source},
                                     {"target", c.target},
                                     {"valid-source", c.valid_source},
                                     {"valid-target", c.valid_target}}) {
     const bool named = std::find(files.begin(), files.end(), "") == files.end();
-    expect(named, name, "names of files", files);
+    expect(named, name, "names of files", value_of(files));
   }
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
   return c;

@@ -90,7 +90,7 @@ struct TrainCommand {
       if (run_dir.empty())
         throw ConfigError("--run-dir: expected a folder to resume, but got none");
       const RunFolder folder(run_dir);
-      settings = stored_config(load_checkpoint(folder.last), folder.last);
+      settings = stored_config(load_last(folder), folder.last);
       settings.run_dir = run_dir;
     }
     if (!file.empty()) settings = config_from_text(read_file(file), file, settings);

@@ -88,6 +88,44 @@ int64_t drop_empty_pairs(ParallelText& text) {
   return dropped;
 }
 
+// Unicode, table 3-7.
+std::optional<std::size_t> find_broken_utf8(std::string_view text) {
+  std::size_t i = 0;
+  while (i < text.size()) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    std::size_t length = 0;
+    unsigned low = 0x80;  // bounds of the second byte
+    unsigned high = 0xBF;
+    if (lead >= 0xC2 && lead <= 0xDF) {
+      length = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+      length = 3;
+      low = lead == 0xE0 ? 0xA0 : 0x80;   // overlong
+      high = lead == 0xED ? 0x9F : 0xBF;  // surrogates
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+      length = 4;
+      low = lead == 0xF0 ? 0x90 : 0x80;   // overlong
+      high = lead == 0xF4 ? 0x8F : 0xBF;  // above U+10FFFF
+    } else {
+      return i;
+    }
+    for (std::size_t k = 1; k < length; ++k) {
+      const unsigned byte = i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0U;
+      if (byte < low || byte > high) {
+        return i;
+      }
+      low = 0x80;
+      high = 0xBF;
+    }
+    i += length;
+  }
+  return std::nullopt;
+}
+
 std::string_view utf8_prefix(std::string_view text, std::size_t bytes) {
   if (text.size() <= bytes) return text;
   while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80) --bytes;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -37,6 +38,9 @@ ParallelText read_parallel(const std::vector<std::string>& source_files,
 
 /// Removes the pairs of which a side is empty or only white space; returns their number.
 int64_t drop_empty_pairs(ParallelText& text);
+
+/// Where the first byte lies that is no part of well-formed UTF-8.
+std::optional<std::size_t> find_broken_utf8(std::string_view text);
 
 /// The start of `text`: whole characters, of at most so many bytes.
 std::string_view utf8_prefix(std::string_view text, std::size_t bytes);

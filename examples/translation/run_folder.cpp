@@ -7,11 +7,14 @@
 #include <fmt/format.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -39,6 +42,32 @@ std::string told(const torch::Tensor& tensor) {
 }
 
 }  // namespace
+
+Checkpoint load_last(const RunFolder& folder) {
+  try {
+    return load_checkpoint(folder.last);
+  } catch (const CheckpointError& error) {
+    std::optional<int64_t> newest;
+    std::error_code no_folder;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path, no_folder)) {
+      const auto name = entry.path().stem().string();  // step-N
+      const auto step =
+          parse_integer(std::string_view(name).substr(std::min<size_t>(5, name.size())));
+      if (!step || entry.path().string() != folder.earlier(*step)) continue;
+      newest = std::max(newest.value_or(*step), *step);
+    }
+    std::error_code unknown;
+    if (!newest && !std::filesystem::exists(folder.last, unknown)) {
+      throw CheckpointError(std::string(error.what()) +
+                            "; a run without a checkpoint is begun again without --resume");
+    }
+    if (!newest) throw;
+    throw CheckpointError(fmt::format("{}; to go on from the checkpoint before it, rename {} to {}",
+                                      error.what(),
+                                      folder.earlier(*newest),
+                                      folder.last));
+  }
+}
 
 void store_model(Checkpoint& checkpoint,
                  const Config& config,

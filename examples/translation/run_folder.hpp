@@ -45,6 +45,9 @@ struct TrainedModel {
   int64_t step;
 };
 
+/// The last checkpoint of a run. The error for one that cannot be used names the one before it.
+Checkpoint load_last(const RunFolder& folder);
+
 /// Adds the model's parameters and buffers, the config and the vocabulary.
 void store_model(Checkpoint& checkpoint,
                  const Config& config,

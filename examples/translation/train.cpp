@@ -68,9 +68,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
     std::filesystem::create_directories(folder.path, error);
     if (error) throw FileError(folder.path + ": " + error.message());
   } else if (!exists(folder.last)) {
-    throw ConfigError(fmt::format("--resume: {} has no checkpoint, {}; begin without --resume",
-                                  folder.path,
-                                  folder.last));
+    load_last(folder);  // says what there is instead
   }
   const FolderLock lock(folder.lock);
   for (const auto& file :
@@ -79,7 +77,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   }
   std::optional<Checkpoint> checkpoint;
   if (resume) {
-    checkpoint = load_checkpoint(folder.last);
+    checkpoint = load_last(folder);
     const auto run = stored_config(*checkpoint, folder.last);
     check_resumable(run, config);
     check_same_vocabulary(*checkpoint, folder, run, config);

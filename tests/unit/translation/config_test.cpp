@@ -41,6 +41,18 @@ TEST(ConfigTest, JsonGoesThereAndBack) {
   EXPECT_EQ(to_json(from_json(json)), json);
 }
 
+TEST(ConfigTest, NamesInAnyEncodingGoThereAndBack) {
+  auto config = usable();
+  config.source = {"caf\xE9", "plain", "\xFF\xFE"};
+  config.run_dir = "run\xE9";
+  const auto text = to_json(config).dump();
+  const auto read = config_from_text(text, "c.json");
+  EXPECT_EQ(read.source, config.source);
+  EXPECT_EQ(read.run_dir, config.run_dir);
+  EXPECT_EQ(error_of([] { config_from_text(R"({"run-dir": {"hex": "e"}})", "c.json"); }),
+            "c.json: expected run-dir as a string, or bytes in hex, but got {\"hex\":\"e\"}");
+}
+
 TEST(ConfigTest, SettingsLeftOutOfJsonKeepTheirValue) {
   auto config = usable();
   config.seed = 7;

@@ -160,14 +160,14 @@ class ProgramTest(unittest.TestCase):
         kills = 0
         while kills < KILLS:
             shutil.rmtree("killed", ignore_errors=True)
-            for _ in range(20):
+            for patience in [random.uniform(0.2, 1.8) for _ in range(20)] + [300]:
                 resume = ["--resume"] if Path("killed/last.safetensors").exists() else []
                 program = subprocess.Popen(
                     [PROGRAM, "train", *resume, *MODEL, *self.text, "--run-dir", "killed", *map(str, settings)],
                     stderr=subprocess.DEVNULL,
                 )
                 try:
-                    program.wait(timeout=random.uniform(0.2, 1.5))
+                    program.wait(timeout=patience)
                 except subprocess.TimeoutExpired:
                     program.kill()
                     program.wait()
@@ -175,9 +175,6 @@ class ProgramTest(unittest.TestCase):
                     continue
                 self.assertEqual(program.returncode, 0)
                 break
-            else:
-                resumed = call("train", "--resume", "--run-dir", "killed")
-                self.assertEqual(resumed.returncode, 0, resumed.stderr)
             self.assertEqual(self.values("killed"), self.values("whole"))
             for name in ("last", "best"):
                 self.assertEqual(self.tensors(f"killed/{name}.safetensors"), self.tensors(f"whole/{name}.safetensors"))
