@@ -121,7 +121,7 @@ class ProgramTest(unittest.TestCase):
             self.assertEqual(json.loads(Path(name, "log.jsonl").read_text().splitlines()[-1])["reason"], "finished")
 
         with open("/dev/full", "w") as full:
-            check("full", stderr=full)
+            check("to_full", stderr=full)
         check("closed", stderr=None, preexec_fn=lambda: os.close(2))
         reader, writer = os.pipe()
         os.close(reader)
