@@ -190,7 +190,7 @@ Config config_from_text(const std::string& text, const std::string& where, Confi
   try {
     settings = json::parse(text, [&](int depth, json::parse_event_t event, json& name) {
       if (event == json::parse_event_t::key && depth == 1 && !names.insert(name).second) {
-        throw ConfigError(fmt::format("{}: the setting {} is there twice", where, name.dump()));
+        throw ConfigError(fmt::format("{}: the setting {} appears twice", where, name.dump()));
       }
       return true;
     });

@@ -38,9 +38,9 @@ void check_free(const RunFolder& folder) {
   if (exists(folder.lock) || exists(folder.log)) return;
   for (const auto& file : {folder.config, folder.vocabulary}) {
     if (!exists(file)) continue;
-    throw ConfigError(fmt::format(
-        "--run-dir: {} is there, of no run, and would be written over; name another folder",
-        file));
+    throw ConfigError(
+        fmt::format("--run-dir: {} belongs to no run and would be overwritten; name another folder",
+                    file));
   }
 }
 

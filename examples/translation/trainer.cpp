@@ -160,7 +160,7 @@ void Trainer::compare_texts(const std::map<std::string, Fingerprint>& stored,
                       option,
                       what));
     }
-    progress_.line(fmt::format("--{}: another text than before: {}", option, what));
+    progress_.line(fmt::format("--{}: the text has changed: {}", option, what));
   }
   if (changed("source") || changed("target")) {
     ++state_.epoch;
@@ -177,7 +177,7 @@ void Trainer::compare_texts(const std::map<std::string, Fingerprint>& stored,
   if (!changed("valid-source") && !changed("valid-target")) return;
   state_.validated = -1;
   if (state_.best) {
-    progress_.line("the validation text is another one: the best model is sought anew");
+    progress_.line("the validation text has changed: the search for the best model starts again");
     state_.best.reset();
   }
 }
@@ -284,7 +284,7 @@ double Trainer::window_loss() {
 void Trainer::log(const json& entry) {
   log_->write(entry);
   if (log_->trouble().empty() || std::exchange(log_trouble_said_, true)) return;
-  progress_.line(log_->trouble() + "; the training goes on, and the log waits");
+  progress_.line(log_->trouble() + "; training continues, and the log is kept in memory");
 }
 
 // Returns whether updates are being made.
@@ -365,7 +365,7 @@ bool Trainer::validate_now() {
 
 void Trainer::keep_if_best(double score, const std::string& score_of) {
   if (state_.best && state_.best_by != score_of) {
-    progress_.line(fmt::format("the best model was so by {} and is sought anew by {}",
+    progress_.line(fmt::format("the best model was chosen by {}; the search starts again, by {}",
                                state_.best_by,
                                score_of));
     state_.best.reset();
@@ -507,7 +507,8 @@ Ending Trainer::run() {
     if (good && complete && state_.validated != state_.step) good = validate_now();
     if (good && save_last()) return end(ending);
     if (StopSignal::received() != 0) {
-      progress_.line(fmt::format("{}: the updates after {} are lost", trouble_, saved_step_));
+      progress_.line(
+          fmt::format("{}: the updates after update {} are lost", trouble_, saved_step_));
       return end(Ending::kStopped);
     }
     if (!go_back()) {

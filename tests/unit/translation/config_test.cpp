@@ -183,7 +183,7 @@ TEST(ConfigTest, DamagedJsonIsToldWithItsFileLineAndReason) {
   EXPECT_EQ(error("{\"lr\": NaN}").rfind("c.json: parse error at line 1", 0), 0U);
   EXPECT_EQ(error(" \n"), "c.json: expected a JSON object of settings, but it is empty");
   EXPECT_EQ(error("[]"), "c.json: expected a JSON object of settings");
-  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: the setting \"seed\" is there twice");
+  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: the setting \"seed\" appears twice");
   EXPECT_EQ(error("{\"seed\": true}"), "c.json: expected seed as an integer, but got true");
 }
 

@@ -440,11 +440,12 @@ TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
   EXPECT_EQ(best(), "loss");
   config.valid_sentences = 10;
   config.max_steps = 4;
-  EXPECT_NE(text_of_resuming().find("was so by loss and is sought anew by BLEU of 10 sentences"),
+  EXPECT_NE(text_of_resuming().find(
+                "was chosen by loss; the search starts again, by BLEU of 10 sentences"),
             std::string::npos);
   EXPECT_EQ(best(), "BLEU of 10 sentences");
   std::swap(config.valid_source, config.valid_target);
-  EXPECT_NE(text_of_resuming().find("the validation text is another one"), std::string::npos);
+  EXPECT_NE(text_of_resuming().find("the validation text has changed"), std::string::npos);
 }
 
 TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
