@@ -324,7 +324,7 @@ class Demo:
             *flags(hardware["model"]), *flags(hardware["training"]), *flags(run.settings),
             "--max-seconds", self.training, "--max-steps", 0, "--seed", options.seed,
             "--valid-every", hardware["valid_every"], "--valid-sentences", hardware["valid_sentences"],
-            "--log-every", 20,
+            "--log-every", 20, "--divergence-retries", 0,
         ]  # fmt: skip
         return Job(f"training {run.name}", command, folder / "output.txt", lambda job: self.trained(run, job), True)
 
