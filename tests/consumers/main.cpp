@@ -13,7 +13,7 @@ int main() {
   encoder->to(device);
   const auto x = torch::randn({2, 3, 64}, device);
   const auto gradient = torch::randn({2, 3, 64}, device);
-  const auto omega = encoder->layers[0]->self_attn_residual->omega;
+  const auto omega = encoder->layers[0]->sublayer("self_attn").residual->omega;
   torch::Tensor y[2];
   torch::Tensor omega_gradient[2];
   for (const bool fused : {true, false}) {
