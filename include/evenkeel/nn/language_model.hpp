@@ -85,10 +85,11 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
 
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
-    embedding = std::dynamic_pointer_cast<torch::nn::EmbeddingImpl>(embedding->clone());
-    if (!head.is_empty()) head = std::dynamic_pointer_cast<torch::nn::LinearImpl>(head->clone());
-    decoder = std::dynamic_pointer_cast<DecoderImpl>(decoder->clone());
-    positions = std::dynamic_pointer_cast<SinusoidalPositionsImpl>(positions->clone());
+    using evenkeel::detail::clone_of;
+    embedding = clone_of(embedding);
+    if (!head.is_empty()) head = clone_of(head);
+    decoder = clone_of(decoder);
+    positions = clone_of(positions);
     register_all();
   }
 

@@ -40,7 +40,7 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
   void reset() override {
     for (auto& sublayer : sublayers) {
       sublayer.branch = sublayer.branch.clone();
-      sublayer.residual = std::dynamic_pointer_cast<ResidualImpl>(sublayer.residual->clone());
+      sublayer.residual = evenkeel::detail::clone_of(sublayer.residual);
     }
     register_all();
   }

@@ -60,6 +60,7 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
 
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
+    using evenkeel::detail::clone_of;
     src_embedding = clone_of(src_embedding);
     tgt_embedding = options.tie_embeddings() ? src_embedding : clone_of(tgt_embedding);
     if (!head.is_empty()) head = clone_of(head);
@@ -119,11 +120,6 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
   SinusoidalPositions positions{nullptr};       ///< Not saved in checkpoints.
 
  private:
-  template <typename Holder>
-  static Holder clone_of(const Holder& module) {
-    return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(module->clone()));
-  }
-
   void register_all() {
     register_module("src_embedding", src_embedding);
     if (!options.tie_embeddings()) {

@@ -83,12 +83,7 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
 
   /// For a member-wise copy, which still shares its norm with the original.
   void clone_norm() {
-    if constexpr (kHasNorm) norm = clone_of(norm);
-  }
-
-  template <typename Holder>
-  static Holder clone_of(const Holder& module) {
-    return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(module->clone()));
+    if constexpr (kHasNorm) norm = detail::clone_of(norm);
   }
 
  private:
@@ -151,7 +146,7 @@ class AdminResidualImpl : public detail::AdminResidualBase<AdminResidualImpl<Bra
 
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
-    branch = this->clone_of(branch);
+    branch = detail::clone_of(branch);
     this->clone_norm();
     register_all();
   }

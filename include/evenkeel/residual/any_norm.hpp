@@ -37,6 +37,12 @@ void reset_parameters_of(Module& module) {
   if constexpr (HasResetParameters<Module>::value) module.reset_parameters();
 }
 
+/// A holder of the module's clone.
+template <typename Holder>
+Holder clone_of(const Holder& module) {
+  return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(module->clone()));
+}
+
 }  // namespace detail
 
 /// A type-erased norm, as residuals hold it: LayerNorm, RMSNorm, or a user-defined module holder

@@ -131,7 +131,7 @@ class StackModule : public torch::nn::Cloneable<Derived> {
  public:
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
-    for (auto& layer : layers) layer = std::dynamic_pointer_cast<LayerImpl>(layer->clone());
+    for (auto& layer : layers) layer = evenkeel::detail::clone_of(layer);
     norm = norm.clone();
     register_all();
   }
