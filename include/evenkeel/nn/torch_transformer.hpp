@@ -186,7 +186,8 @@ inline torch::nn::Transformer make_torch_transformer(const Scheme& scheme,
       TorchDecoder(Decoder<>(scheme, detail::stack_options(options, Stack::kDecoder)))));
   torch::nn::Transformer model(std::move(options));
   // LibTorch clones what the options hold, and draws over its weights. Options that hold the
-  // model's own stacks instead do not keep a second set of weights, and still serve clone().
+  // model's own stacks instead do not keep a second set of weights, and still serve clone(); a
+  // clone's options go on holding the original's.
   model->options.custom_encoder(model->encoder);
   model->options.custom_decoder(model->decoder);
   reset_parameters(model);

@@ -51,7 +51,7 @@ using test::Lines;
 using test::same_bits;
 using test::throws;
 
-torch::nn::TransformerOptions small(int64_t encoder_layers = 2, int64_t decoder_layers = 1) {
+torch::nn::TransformerOptions small_torch(int64_t encoder_layers = 2, int64_t decoder_layers = 1) {
   return torch::nn::TransformerOptions(8, 2, encoder_layers, decoder_layers)
       .dim_feedforward(12)
       .dropout(0.0);
@@ -133,15 +133,16 @@ class TorchTransformerTest : public test::DeviceTest {
   }
 
   template <typename S>
-  static torch::nn::Transformer ours(const torch::nn::TransformerOptions& our_options = small()) {
+  static torch::nn::Transformer ours(
+      const torch::nn::TransformerOptions& our_options = small_torch()) {
     return on_device(make_torch_transformer<S>(our_options));
   }
 };
 
 TEST_P(TorchTransformerTest, OfPostNormEqualsTorchsWithAllMasks) {
-  const std::vector<torch::nn::TransformerOptions> all{small(1, 1),
-                                                       small(2, 3),
-                                                       small(3, 1).activation(torch::kGELU)};
+  const std::vector<torch::nn::TransformerOptions> all{small_torch(1, 1),
+                                                       small_torch(2, 3),
+                                                       small_torch(3, 1).activation(torch::kGELU)};
   for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
     for (const auto& each : all) {
       auto plain = theirs(each);
@@ -160,8 +161,8 @@ TEST_P(TorchTransformerTest, OfPostNormEqualsTorchsWithAllMasks) {
 }
 
 TEST_P(TorchTransformerTest, OfPostNormHasTorchsGradients) {
-  auto plain = theirs(small(2, 2));
-  auto model = ours<PostNorm>(small(2, 2));
+  auto plain = theirs(small_torch(2, 2));
+  auto model = ours<PostNorm>(small_torch(2, 2));
   copy_weights(plain, model);
   const auto from = src(torch::kFloat64);
   const auto to = tgt(torch::kFloat64);
@@ -179,7 +180,7 @@ TEST_P(TorchTransformerTest, OfPostNormHasTorchsGradients) {
 
 // LibTorch's C++ adds a bool mask to the scores, as 0 and 1; here it excludes, as in Python.
 TEST_P(TorchTransformerTest, TakesBoolAndByteMasks) {
-  auto model = ours<Admin>(small());
+  auto model = ours<Admin>(small_torch());
   const auto from = src();
   const auto to = tgt();
   const Masks hidden{"bool",
@@ -224,15 +225,15 @@ TEST_P(TorchTransformerTest, IsNotCausalByItself) {
 }
 
 TEST_P(TorchTransformerTest, HasTorchsNamesInTorchsOrder) {
-  const torch::nn::Transformer plain(small(2, 2));
-  EXPECT_EQ(parameter_names(*make_torch_transformer<PostNorm>(small(2, 2))),
+  const torch::nn::Transformer plain(small_torch(2, 2));
+  EXPECT_EQ(parameter_names(*make_torch_transformer<PostNorm>(small_torch(2, 2))),
             parameter_names(*plain));
-  EXPECT_EQ(parameter_names(*make_torch_transformer<PreNorm>(small(2, 2))),
+  EXPECT_EQ(parameter_names(*make_torch_transformer<PreNorm>(small_torch(2, 2))),
             parameter_names(*plain));
 }
 
 TEST_P(TorchTransformerTest, HasOmegaUnderTheNameOfAStack) {
-  const auto names = parameter_names(*make_torch_transformer<Admin>(small(1, 1)));
+  const auto names = parameter_names(*make_torch_transformer<Admin>(small_torch(1, 1)));
   Lines omegas;
   for (const auto& name : names) {
     if (name.find("omega") != std::string::npos) omegas.push_back(name);
@@ -246,13 +247,13 @@ TEST_P(TorchTransformerTest, HasOmegaUnderTheNameOfAStack) {
 }
 
 TEST_P(TorchTransformerTest, HasNoNormsWhereTheSchemeHasNone) {
-  for (const auto& name : parameter_names(*make_torch_transformer<TFixup>(small()))) {
+  for (const auto& name : parameter_names(*make_torch_transformer<TFixup>(small_torch()))) {
     EXPECT_EQ(name.find("norm"), std::string::npos) << name;
   }
 }
 
 TEST_P(TorchTransformerTest, ReadsCheckpointsOfTorchsAndBack) {
-  auto plain = theirs(small());
+  auto plain = theirs(small_torch());
   auto model = ours<PostNorm>();
   test::save_and_load(plain, model);
   const auto from = src();
@@ -269,9 +270,9 @@ TEST_P(TorchTransformerTest, OfEverySchemeReadsItsOwnCheckpoint) {
   all.push_back(scheme_of<Sandwich>());
   for (const auto& scheme : all) {
     SCOPED_TRACE(scheme.title);
-    auto model = on_device(make_torch_transformer(scheme, small()));
+    auto model = on_device(make_torch_transformer(scheme, small_torch()));
     test::randomise(*model);
-    auto other = on_device(make_torch_transformer(scheme, small()));
+    auto other = on_device(make_torch_transformer(scheme, small_torch()));
     test::save_and_load(model, other);
     const auto from = src();
     const auto to = tgt();
@@ -281,7 +282,7 @@ TEST_P(TorchTransformerTest, OfEverySchemeReadsItsOwnCheckpoint) {
 }
 
 TEST_P(TorchTransformerTest, DoesNotReadACheckpointWithoutItsOmega) {
-  auto plain = theirs(small());
+  auto plain = theirs(small_torch());
   auto model = ours<Admin>();
   EXPECT_TRUE(throws([&] { test::save_and_load(plain, model); }, "self_attn_residual"));
 }
@@ -291,7 +292,7 @@ TEST_P(TorchTransformerTest, IsClonedDeeply) {
   all.push_back(scheme_of<Sandwich>());
   for (const auto& scheme : all) {
     SCOPED_TRACE(scheme.title);
-    auto model = make_torch_transformer(scheme, small().dropout(0.5));
+    auto model = make_torch_transformer(scheme, small_torch().dropout(0.5));
     test::randomise(*model);
     model->eval();
     const auto state = test::copy_of_state(*model);
@@ -326,7 +327,7 @@ TEST_P(TorchTransformerTest, KeepsOneSetOfWeights) {
 }
 
 TEST_P(TorchTransformerTest, DropsOnlyInTraining) {
-  auto model = ours<PostNorm>(small().dropout(0.5));
+  auto model = ours<PostNorm>(small_torch().dropout(0.5));
   const auto from = src();
   const auto to = tgt();
   EXPECT_FALSE(same_bits(run(model, from, to), run(model, from, to)));
@@ -356,7 +357,7 @@ TEST_P(TorchTransformerTest, OfEverySchemeTrains) {
   all.push_back(scheme_of<Sandwich>());
   for (const auto& scheme : all) {
     SCOPED_TRACE(scheme.title);
-    auto model = on_device(make_torch_transformer(scheme, small()));
+    auto model = on_device(make_torch_transformer(scheme, small_torch()));
     torch::optim::Adam adam(model->parameters(), torch::optim::AdamOptions(1e-3));
     const auto from = src();
     const auto to = tgt();
@@ -380,7 +381,7 @@ TEST_P(TorchTransformerTest, BeginsAsTheSchemeSays) {
   all.push_back(scheme_of<Sandwich>());
   for (const auto& scheme : all) {
     SCOPED_TRACE(scheme.title);
-    auto model = make_torch_transformer(scheme, small(2, 3));
+    auto model = make_torch_transformer(scheme, small_torch(2, 3));
     Encoder<> encoder(scheme, StackOptions(2, 8, 2, 12).other_layers(3));
     Decoder<> decoder(scheme, StackOptions(3, 8, 2, 12).other_layers(2));
     test::randomise(*model);
@@ -395,7 +396,7 @@ TEST_P(TorchTransformerTest, BeginsAsTheSchemeSays) {
 }
 
 TEST_P(TorchTransformerTest, BeginsAsTheSchemeSaysOnlyUntilTorchsReset) {
-  auto model = make_torch_transformer<TFixup>(small(2, 2));
+  auto model = make_torch_transformer<TFixup>(small_torch(2, 2));
   const auto largest = [&] {
     return model->named_parameters()["encoder.layers.0.linear1.weight"].abs().max().item<double>();
   };
@@ -420,7 +421,7 @@ TEST_P(TorchTransformerTest, ResetsTheNormAtItsEnd) {
 }
 
 TEST_P(TorchTransformerTest, HasAnAnatomy) {
-  const auto anatomy = anatomy_of(*make_torch_transformer<Admin>(small(2, 1)));
+  const auto anatomy = anatomy_of(*make_torch_transformer<Admin>(small_torch(2, 1)));
   EXPECT_EQ(anatomy.encoder_layers, 2);
   EXPECT_EQ(anatomy.decoder_layers, 1);
   EXPECT_EQ(test::sublayers_of(anatomy),
@@ -441,7 +442,8 @@ TEST_P(TorchTransformerTest, HasAnAnatomy) {
 
 struct HoldsOneImpl : torch::nn::Module {
   HoldsOneImpl()
-      : transformer(register_module("transformer", make_torch_transformer<Sandwich>(small()))),
+      : transformer(
+            register_module("transformer", make_torch_transformer<Sandwich>(small_torch()))),
         out(register_module("out", torch::nn::Linear(8, 8))) {}
   torch::nn::Transformer transformer;
   torch::nn::Linear out;
@@ -469,7 +471,7 @@ TEST_P(TorchTransformerTest, HasAnAnatomyInsideAModel) {
 }
 
 TEST_P(TorchTransformerTest, IsInitialisedByTFixup) {
-  auto model = ours<TFixup>(small(2, 2));
+  auto model = ours<TFixup>(small_torch(2, 2));
   model->reset_parameters();
   const TFixupInit<torch::nn::Transformer> init(
       TFixupOptions().encoder_layers(2).decoder_layers(2));
@@ -480,7 +482,7 @@ TEST_P(TorchTransformerTest, IsInitialisedByTFixup) {
 }
 
 TEST_P(TorchTransformerTest, IsObservedSublayerBySublayer) {
-  auto model = ours<Admin>(small(2, 3));
+  auto model = ours<Admin>(small_torch(2, 3));
   Lines seen;
   {
     const Observer watch([&](const SublayerEvent& event) {
@@ -494,7 +496,7 @@ TEST_P(TorchTransformerTest, IsObservedSublayerBySublayer) {
 }
 
 TEST_P(TorchTransformerTest, HasAnOutputChange) {
-  auto model = ours<Admin>(small().dropout(0.1));
+  auto model = ours<Admin>(small_torch().dropout(0.1));
   model->eval();
   const auto state = test::copy_of_state(*model);
   const auto from = src();
@@ -506,8 +508,8 @@ TEST_P(TorchTransformerTest, HasAnOutputChange) {
 }
 
 TEST_P(TorchTransformerTest, OfAdminTakesWeightsWithoutOmega) {
-  auto plain = theirs(small(1, 1));
-  auto model = ours<Admin>(small(1, 1));
+  auto plain = theirs(small_torch(1, 1));
+  auto model = ours<Admin>(small_torch(1, 1));
   const auto initial =
       model->named_parameters()["encoder.layers.0.self_attn_residual.omega"].clone();
   const auto state = test::copy_of_state(*model);
@@ -531,7 +533,7 @@ TEST_P(TorchTransformerTest, OfAdminTakesWeightsWithoutOmega) {
 }
 
 TEST_P(TorchTransformerTest, CopiesWeightsOnlyWhereTheyComputeTheSame) {
-  auto plain = theirs(small());
+  auto plain = theirs(small_torch());
   auto pre = ours<PreNorm>();
   EXPECT_TRUE(throws([&] { copy_weights(plain, pre); },
                      "sub-layer 0 of the encoder where the weights come from a model with norms "
@@ -540,9 +542,9 @@ TEST_P(TorchTransformerTest, CopiesWeightsOnlyWhereTheyComputeTheSame) {
   auto tfixup = ours<TFixup>();
   EXPECT_TRUE(throws([&] { copy_weights(plain, tfixup); }, "norms at: none"));
   EXPECT_EQ(copy_weights(plain, tfixup, false).unexpected_keys.size(), (2 * 2 + 3 + 2) * 2U);
-  auto shallow = ours<PostNorm>(small(1, 1));
+  auto shallow = ours<PostNorm>(small_torch(1, 1));
   EXPECT_TRUE(throws([&] { copy_weights(plain, shallow); }, "has in addition: encoder.layers.1."));
-  auto wide = ours<PostNorm>(small().dim_feedforward(16));
+  auto wide = ours<PostNorm>(small_torch().dim_feedforward(16));
   const auto state = test::copy_of_state(*wide);
   EXPECT_TRUE(throws([&] { copy_weights(plain, wide, false); },
                      "expected encoder.layers.0.linear1.weight of shape [16, 8], but got [12, 8]"));
@@ -553,17 +555,18 @@ TEST_P(TorchTransformerTest, RefusesOptionsBeforeItBuildsAnything) {
   const auto made = [](const torch::nn::TransformerOptions& wrong) {
     return [=] { make_torch_transformer(find_scheme("admin"), wrong); };
   };
-  EXPECT_TRUE(throws(made(small().nhead(3)),
+  EXPECT_TRUE(throws(made(small_torch().nhead(3)),
                      "make_torch_transformer: expected d_model to be a multiple of nhead, but got "
                      "8 and 3"));
-  EXPECT_TRUE(throws(made(small().nhead(0)), "but got 8 and 0"));
-  EXPECT_TRUE(throws(made(small(0, 1)), "num_decoder_layers > 0, but got 0 and 1"));
-  EXPECT_TRUE(throws(made(small().dim_feedforward(0)), "dim_feedforward > 0, but got 0"));
-  EXPECT_TRUE(throws(made(small().dropout(1.0)), "dropout in [0, 1), but got 1"));
-  EXPECT_TRUE(throws(made(small().activation([](const torch::Tensor& x) { return x.tanh(); })),
-                     "torch::kReLU or torch::kGELU, but got a function"));
+  EXPECT_TRUE(throws(made(small_torch().nhead(0)), "but got 8 and 0"));
+  EXPECT_TRUE(throws(made(small_torch(0, 1)), "num_decoder_layers > 0, but got 0 and 1"));
+  EXPECT_TRUE(throws(made(small_torch().dim_feedforward(0)), "dim_feedforward > 0, but got 0"));
+  EXPECT_TRUE(throws(made(small_torch().dropout(1.0)), "dropout in [0, 1), but got 1"));
   EXPECT_TRUE(
-      throws(made(make_torch_transformer<Admin>(small())->options), "but got a custom_encoder"));
+      throws(made(small_torch().activation([](const torch::Tensor& x) { return x.tanh(); })),
+             "torch::kReLU or torch::kGELU, but got a function"));
+  EXPECT_TRUE(throws(made(make_torch_transformer<Admin>(small_torch())->options),
+                     "but got a custom_encoder"));
 }
 
 TEST_P(TorchTransformerTest, NamesAWrongMaskOrInput) {
@@ -591,7 +594,7 @@ TEST_P(TorchTransformerTest, NamesAWrongMaskOrInput) {
 }
 
 TEST_P(TorchTransformerTest, OfTorchsOwnIsNotResetByUs) {
-  torch::nn::Transformer plain(small());
+  torch::nn::Transformer plain(small_torch());
   EXPECT_TRUE(throws([&] { reset_parameters(plain); }, "torch::nn::TransformerEncoderImpl"));
 }
 
