@@ -8,6 +8,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/anatomy/detail/contained.hpp
     include/evenkeel/anatomy/detail/known_types.hpp
     include/evenkeel/anatomy/detail/registered.hpp
+    include/evenkeel/anatomy/detail/self_described.hpp
     include/evenkeel/anatomy/detail/sublayer_builder_impl.hpp
     include/evenkeel/anatomy/sublayer.hpp
     include/evenkeel/anatomy/sublayer_builder.hpp
@@ -75,12 +76,15 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/attention_options.hpp
+    include/evenkeel/nn/copy_weights.hpp
     include/evenkeel/nn/decoder.hpp
     include/evenkeel/nn/detail/attention_impl.hpp
     include/evenkeel/nn/detail/check_options.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
     include/evenkeel/nn/detail/stack.hpp
     include/evenkeel/nn/detail/token_inputs.hpp
+    include/evenkeel/nn/detail/torch_layer.hpp
+    include/evenkeel/nn/detail/torch_stack.hpp
     include/evenkeel/nn/encoder.hpp
     include/evenkeel/nn/feed_forward.hpp
     include/evenkeel/nn/inside_norm.hpp
@@ -91,6 +95,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/positions.hpp
     include/evenkeel/nn/stack_options.hpp
     include/evenkeel/nn/sublayer.hpp
+    include/evenkeel/nn/torch_transformer.hpp
     include/evenkeel/nn/transformer.hpp
     include/evenkeel/nn/transformer_options.hpp
     include/evenkeel/residual/admin.hpp

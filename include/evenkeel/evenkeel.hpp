@@ -27,6 +27,7 @@
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/attention_options.hpp>
+#include <evenkeel/nn/copy_weights.hpp>
 #include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/encoder.hpp>
 #include <evenkeel/nn/feed_forward.hpp>
@@ -38,6 +39,7 @@
 #include <evenkeel/nn/positions.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/nn/sublayer.hpp>
+#include <evenkeel/nn/torch_transformer.hpp>
 #include <evenkeel/nn/transformer.hpp>
 #include <evenkeel/nn/transformer_options.hpp>
 #include <evenkeel/residual/admin.hpp>

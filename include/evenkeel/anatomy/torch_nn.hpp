@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
+#include <evenkeel/anatomy/detail/self_described.hpp>
 
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/transformer.h>
@@ -82,11 +83,12 @@ namespace detail {
 template <typename Model, typename... Blocks>
 Anatomy anatomy_of(Model& model, Stack stack) {
   std::vector<Describer> describers{describe_if<Blocks>...};
-  for (const auto of_torch : {describe_if<torch::nn::Transformer>,
-                              describe_if<torch::nn::TransformerEncoderLayer>,
-                              describe_if<torch::nn::TransformerDecoderLayer>,
-                              describe_if<torch::nn::MultiheadAttention>}) {
-    describers.push_back(of_torch);
+  for (const auto known : {describe_if<torch::nn::Transformer>,
+                           describe_if<torch::nn::TransformerEncoderLayer>,
+                           describe_if<torch::nn::TransformerDecoderLayer>,
+                           describe_if<torch::nn::MultiheadAttention>,
+                           describe_itself}) {
+    describers.push_back(known);
   }
   AnatomyBuilder anatomy(contained(model), stack, std::move(describers));
   return anatomy.describe(model).finish();
