@@ -170,6 +170,20 @@ TEST(DeepNormTest, OfASingleStackMatchesThePaper) {  // (2N)^(1/4), (8N)^(-1/4) 
 }
 
 TEST(DepthFactorsTest, NameTheFunctionAndTheDepthThatIsTooSmall) {
+TEST(DeepNormTest, OfAPositionAreThoseOfItsStack) {
+  const auto encoder = deepnorm_factors(Position::encoder(60, 59, 1).with_decoder(12));
+  EXPECT_EQ(encoder.alpha, deepnorm_encoder_factors(60, 12).alpha);
+  EXPECT_EQ(encoder.beta, deepnorm_encoder_factors(60, 12).beta);
+  const auto decoder = deepnorm_factors(Position::decoder(12, 0, 2).with_encoder(60));
+  EXPECT_EQ(decoder.alpha, deepnorm_decoder_factors(12).alpha);
+  EXPECT_EQ(decoder.beta, deepnorm_decoder_factors(12).beta);
+  for (const auto& position :
+       {Position::encoder_only(12, 3, 0), Position::decoder_only(12, 3, 0)}) {
+    EXPECT_EQ(deepnorm_factors(position).alpha, deepnorm_single_stack_factors(12).alpha);
+    EXPECT_EQ(deepnorm_factors(position).beta, deepnorm_single_stack_factors(12).beta);
+  }
+}
+
   using Error = std::invalid_argument;
   EXPECT_TRUE(throws<Error>([] { tfixup_encoder_factor(0); },
                             "tfixup_encoder_factor: expected encoder_layers >= 1, but got 0"));
