@@ -100,10 +100,12 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/detail/gains.hpp
     include/evenkeel/residual/detail/join.hpp
     include/evenkeel/residual/dyt.hpp
+    include/evenkeel/residual/detail/has_norms.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
     include/evenkeel/residual/norm_type.hpp
     include/evenkeel/residual/norms.hpp
+    include/evenkeel/residual/norm_module.hpp
     include/evenkeel/residual/observer.hpp
     include/evenkeel/residual/post_norm.hpp
     include/evenkeel/residual/pre_norm.hpp

@@ -47,6 +47,7 @@
 #include <evenkeel/residual/fused_norm.hpp>
 #include <evenkeel/residual/gain.hpp>
 #include <evenkeel/residual/norm_type.hpp>
+#include <evenkeel/residual/norm_module.hpp>
 #include <evenkeel/residual/norms.hpp>
 #include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/post_norm.hpp>

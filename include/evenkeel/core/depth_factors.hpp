@@ -40,8 +40,8 @@ inline double tfixup_embedding_factor(int64_t num_layers) {
 }
 
 /// T-Fixup's initialisation of a parameter of the given role: the factors above are the gains of
-/// embedding, value, attention output and feed-forward matrices; all other roles are as in
-/// `plain_draw`.
+/// token embedding, value, attention output and feed-forward matrices; all other roles are as in
+/// `plain_draw`, learned positions too: the published models have sinusoidal ones, not scaled.
 inline Draw tfixup_draw(Role role, const Position& position) {
   const bool encoder = position.stack == Stack::kEncoder;
   switch (role) {

@@ -81,7 +81,8 @@ TEST(TFixupRoleTest, ScalesByTheDepthOfTheStackThatTheMatrixStandsIn) {
 }
 
 TEST(TFixupRoleTest, LeavesTheOtherRolesAsTheyAre) {
-  for (const auto role : {Role::kQuery,
+  for (const auto role : {Role::kPosition,
+                          Role::kQuery,
                           Role::kKey,
                           Role::kNorm,
                           Role::kGain,
@@ -169,7 +170,6 @@ TEST(DeepNormTest, OfASingleStackMatchesThePaper) {  // (2N)^(1/4), (8N)^(-1/4) 
   EXPECT_TRUE(all_close(deepnorm_single_stack_factors(48).beta, .22590050090246120799));
 }
 
-TEST(DepthFactorsTest, NameTheFunctionAndTheDepthThatIsTooSmall) {
 TEST(DeepNormTest, OfAPositionAreThoseOfItsStack) {
   const auto encoder = deepnorm_factors(Position::encoder(60, 59, 1).with_decoder(12));
   EXPECT_EQ(encoder.alpha, deepnorm_encoder_factors(60, 12).alpha);
@@ -184,6 +184,7 @@ TEST(DeepNormTest, OfAPositionAreThoseOfItsStack) {
   }
 }
 
+TEST(DepthFactorsTest, NameTheFunctionAndTheDepthThatIsTooSmall) {
   using Error = std::invalid_argument;
   EXPECT_TRUE(throws<Error>([] { tfixup_encoder_factor(0); },
                             "tfixup_encoder_factor: expected encoder_layers >= 1, but got 0"));
