@@ -45,14 +45,9 @@ inline Position position_in(const StackOptions& options, Stack stack, int64_t in
   const auto kinds = sublayer_kinds(options, stack);
   const auto in_a_layer = static_cast<int64_t>(kinds.size());
   const bool encoder = stack == Stack::kEncoder;
-  Position position;
-  position.stack = stack;
-  position.kind = kinds[static_cast<size_t>(index % in_a_layer)];
-  position.layer = index / in_a_layer;
-  position.index = index;
-  position.num_res_layers = in_a_layer * options.num_layers();
-  position.encoder_layers = encoder ? options.num_layers() : options.other_layers();
-  position.decoder_layers = encoder ? options.other_layers() : options.num_layers();
+  const auto in_stack = encoder ? &Position::encoder_only : &Position::decoder_only;
+  auto position = in_stack(options.num_layers(), index / in_a_layer, index % in_a_layer, kinds);
+  (encoder ? position.decoder_layers : position.encoder_layers) = options.other_layers();
   return position;
 }
 
