@@ -34,7 +34,9 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/init/apply_init.hpp
+    include/evenkeel/init/detail/scaled_draw.hpp
     include/evenkeel/init/init_report.hpp
+    include/evenkeel/init/scheme_init.hpp
     include/evenkeel/init/tfixup_init.hpp
     include/evenkeel/kernels/cpu/backward.hpp
     include/evenkeel/kernels/cpu/dropout.hpp
@@ -103,10 +105,12 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/any_norm.hpp
     include/evenkeel/residual/detail/answers.hpp
     include/evenkeel/residual/detail/gains.hpp
+    include/evenkeel/residual/detail/has_norms.hpp
     include/evenkeel/residual/detail/join.hpp
     include/evenkeel/residual/dyt.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
+    include/evenkeel/residual/norm_module.hpp
     include/evenkeel/residual/norm_type.hpp
     include/evenkeel/residual/norms.hpp
     include/evenkeel/residual/observer.hpp

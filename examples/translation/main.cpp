@@ -254,7 +254,7 @@ struct SchemesCommand {
                                   {"title", scheme.title},
                                   {"summary", scheme.summary}};
       text += json ? object.dump() + "\n"
-                   : fmt::format("{:12}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
+                   : fmt::format("{:14}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
     }
     write_file("", text);
   }

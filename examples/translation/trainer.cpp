@@ -457,9 +457,10 @@ bool Trainer::go_back() {
 }
 
 void Trainer::advise() {
-  auto last = Position::of(1);
-  const bool grows =
-      model_->scheme().norms(last).sum && model_->scheme().shortcut(last).kind == Gain::Kind::kOne;
+  const auto& scheme = model_->scheme();
+  const auto last = Position::decoder(config_.decoder_layers, config_.decoder_layers - 1, 2)
+                        .with_encoder(config_.encoder_layers);
+  const bool grows = scheme.norms(last).sum && scheme.shortcut(last).kind == Gain::Kind::kOne;
   progress_.line(fmt::format(
       "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below {:g}{}",
       grows ? "a --scheme for deep models, such as admin-o1 or tfixup; or " : "",

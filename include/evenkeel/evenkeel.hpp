@@ -19,6 +19,7 @@
 #include <evenkeel/diagnose/output_change_options.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
+#include <evenkeel/init/scheme_init.hpp>
 #include <evenkeel/init/tfixup_init.hpp>
 #include <evenkeel/kernels/fused_residual.hpp>
 #include <evenkeel/kernels/fused_residual_switch.hpp>
@@ -48,6 +49,7 @@
 #include <evenkeel/residual/dyt.hpp>
 #include <evenkeel/residual/fused_norm.hpp>
 #include <evenkeel/residual/gain.hpp>
+#include <evenkeel/residual/norm_module.hpp>
 #include <evenkeel/residual/norm_type.hpp>
 #include <evenkeel/residual/norms.hpp>
 #include <evenkeel/residual/observer.hpp>

@@ -22,7 +22,14 @@ except ModuleNotFoundError as missing:
 
 
 report.TITLES.update(
-    {"post": "Post-LN", "pre": "Pre-LN", "admin": "Admin O(logn)", "admin-o1": "Admin O(1)", "tfixup": "T-Fixup"}
+    {
+        "post": "Post-LN",
+        "pre": "Pre-LN",
+        "admin": "Admin O(logn)",
+        "admin-o1": "Admin O(1)",
+        "admin-constant": "Admin constant",
+        "tfixup": "T-Fixup",
+    }
 )
 
 
@@ -95,7 +102,8 @@ class PageTest(unittest.TestCase):
         return report.render(report.State(runs=list(runs), **more))
 
     def test_names_every_scheme(self):
-        page = self.page(stuck(), learning("admin"), learning("admin-o1"), learning("tfixup"), learning("pre"))
+        learned = ("admin", "admin-o1", "admin-constant", "tfixup", "pre")
+        page = self.page(stuck(), *(learning(scheme) for scheme in learned))
         for name in report.TITLES.values():
             self.assertIn(name, page)
 

@@ -20,6 +20,7 @@ struct ParameterRole {
   std::string name;      ///< Its registered name in the model, e.g. `blocks.0.q.weight`.
   torch::Tensor tensor;  ///< The parameter itself.
   Role role = Role::kUnscaled;
+  bool by_name = false;  ///< Whether the role follows only from the registered name.
   Stack stack = Stack::kEncoder;
   int64_t sublayer = -1;  ///< Index of its sub-layer in its stack; -1 if it is in none.
   int64_t row_begin = 0;
@@ -46,6 +47,8 @@ struct ParameterRole {
 struct Anatomy {
   std::vector<Sublayer> sublayers;        ///< In forward order.
   std::vector<ParameterRole> parameters;  ///< In order of registration.
+  /// Registered names of the model's norms, wherever they are, with or without parameters.
+  std::vector<std::string> norms;
   int64_t encoder_layers = 0;
   int64_t decoder_layers = 0;
 

@@ -35,8 +35,11 @@ class AnatomyBuilder;
 ///       }
 ///     };
 ///
-/// Embeddings, norms and gains need no description: they are recognised by their type or registered
-/// name.
+/// Embeddings, norms and gains need no description if they are known: a torch::nn::Embedding,
+/// torch::nn's and evenkeel's norms, a module that derives from `NormModule`, the norms and gains
+/// of `Residual` and `AdminResidual`, and parameters called `omega` or `branch_gain`. An Embedding
+/// whose registered name has a word such as `position`, `pos` or `wpe` is taken for a table of
+/// positions.
 template <typename Holder>
 struct AnatomyOf {};
 
@@ -93,6 +96,11 @@ class AnatomyBuilder {
   template <typename T>
   AnatomyBuilder& embedding(const T& module) {
     return embedding(module, here_.stack);
+  }
+  /// A learned table of positions: a torch::nn::Embedding, or a tensor (*, embed_dim).
+  template <typename T>
+  AnatomyBuilder& positions(const T& module) {
+    return add(module, Role::kPosition, here_.stack);
   }
   /// The encoder's blocks: a vector of module holders, a ModuleList, or any module.
   template <typename Blocks>
@@ -175,6 +183,7 @@ class AnatomyBuilder {
                                   const detail::Parts& parts,
                                   Stack stack,
                                   int64_t sublayer);
+  std::vector<std::string> norm_names() const;
   void tell_again(const std::vector<size_t>& told, Role role, Stack stack, int64_t sublayer);
   void tell_bias(const torch::Tensor& tensor, const std::vector<size_t>& matrices);
   std::string name_of(const torch::Tensor& tensor) const;

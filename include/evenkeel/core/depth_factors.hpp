@@ -40,8 +40,8 @@ inline double tfixup_embedding_factor(int64_t num_layers) {
 }
 
 /// T-Fixup's initialisation of a parameter of the given role: the factors above are the gains of
-/// embedding, value, attention output and feed-forward matrices; all other roles are as in
-/// `plain_draw`.
+/// token embedding, value, attention output and feed-forward matrices; all other roles are as in
+/// `plain_draw`, learned positions too: the published models have sinusoidal ones, not scaled.
 inline Draw tfixup_draw(Role role, const Position& position) {
   const bool encoder = position.stack == Stack::kEncoder;
   switch (role) {
@@ -85,6 +85,20 @@ inline DeepNormFactors deepnorm_decoder_factors(int64_t decoder_layers) {
 inline DeepNormFactors deepnorm_single_stack_factors(int64_t num_layers) {
   const double n = detail::layers("deepnorm_single_stack_factors", "num_layers", num_layers);
   return {std::pow(2.0 * n, 0.25), std::pow(8.0 * n, -0.25)};
+}
+
+/// DeepNorm's constants of the stack that a position is in: those of an encoder-decoder if the
+/// model has both stacks, otherwise those of a single stack. Throws std::invalid_argument if the
+/// position lacks a depth.
+inline DeepNormFactors deepnorm_factors(const Position& position) {
+  const int64_t encoder_layers = position.encoder_layers;
+  const int64_t decoder_layers = position.decoder_layers;
+  if (encoder_layers == 0 || decoder_layers == 0) {
+    return deepnorm_single_stack_factors(encoder_layers + decoder_layers);
+  }
+  return position.stack == Stack::kEncoder
+             ? deepnorm_encoder_factors(encoder_layers, decoder_layers)
+             : deepnorm_decoder_factors(decoder_layers);
 }
 
 }  // namespace evenkeel

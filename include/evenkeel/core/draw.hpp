@@ -71,8 +71,8 @@ struct Draw {
 
 /// fairseq's initialisation of a Transformer, the default of schemes: query, key and value are
 /// Xavier uniform with gain 1/sqrt(2), as the parts of a packed (3d, d) matrix; attention output
-/// and feed-forward are Xavier uniform; embeddings and head are N(0, 1/d); biases are 0. Norms,
-/// gains and other parameters are not changed.
+/// and feed-forward are Xavier uniform; embeddings, learned positions and head are N(0, 1/d);
+/// biases are 0. Norms, gains and other parameters are not changed.
 constexpr Draw plain_draw(Role role) {
   constexpr double kPackedGain = 0.70710678118654752440;  // 1/sqrt(2)
   switch (role) {
@@ -85,6 +85,7 @@ constexpr Draw plain_draw(Role role) {
     case Role::kFeedForwardOut:
       return Draw::xavier_uniform();
     case Role::kEmbedding:
+    case Role::kPosition:
     case Role::kHead:
       return Draw::fan_in_normal();
     case Role::kBias:

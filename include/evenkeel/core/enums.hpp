@@ -122,7 +122,8 @@ constexpr const char* to_string(PaddingSide side) {
 
 /// The role of a parameter in a Transformer.
 enum class Role {
-  kEmbedding,
+  kEmbedding,  ///< of tokens
+  kPosition,   ///< a learned table of positions
   kQuery,
   kKey,
   kValue,
@@ -140,6 +141,8 @@ constexpr const char* to_string(Role role) {
   switch (role) {
     case Role::kEmbedding:
       return "embedding";
+    case Role::kPosition:
+      return "position";
     case Role::kQuery:
       return "query";
     case Role::kKey:

@@ -76,9 +76,10 @@ using DrawOf = std::function<Draw(Role, const Position&)>;
 
 /// Initialises the parameters of a model with the draws that `draw_of` returns, each once, and
 /// reports the draw of every parameter. A matrix with `kKeep` keeps its bias too. Frozen parameters
-/// are initialised like others. Rows of an embedding that are 0, such as the padding token's, stay
-/// 0. Throws, and changes nothing, if a parameter does not have a floating-point type, or is not a
-/// matrix although its draw depends on fans.
+/// are initialised like others. Rows of an embedding or of a table of positions that are 0, such as
+/// the padding token's, stay 0. A table of positions may have any shape (*, embed_dim). Throws, and
+/// changes nothing, if a parameter does not have a floating-point type, or is not a matrix although
+/// its draw depends on fans.
 inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw_of) {
   const torch::NoGradGuard no_grad;
   std::vector<InitReportRow> report;
@@ -91,7 +92,8 @@ inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw
         how = Draw::keep(of_matrix.scales_bias ? of_matrix.gain : 1.0);
       }
     }
-    TORCH_CHECK(!detail::reads_fans(how.distribution) || parameter.tensor.dim() == 2,
+    const bool table = parameter.role == Role::kPosition && parameter.tensor.dim() >= 2;
+    TORCH_CHECK(!detail::reads_fans(how.distribution) || parameter.tensor.dim() == 2 || table,
                 "init: expected ",
                 parameter.name,
                 " of two dimensions, as a matrix of role ",
@@ -107,12 +109,17 @@ inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw
     if (parameter.packed()) {
       name += fmt::format("[{}:{}]", parameter.row_begin, parameter.row_end);
     }
-    report.push_back({std::move(name), parameter.role, parameter.rows().sizes().vec(), how});
+    report.push_back(
+        {std::move(name), parameter.role, parameter.rows().sizes().vec(), how, parameter.by_name});
   }
   for (size_t i = 0; i < report.size(); ++i) {
     const auto& parameter = anatomy.parameters[i];
-    const bool embedding = parameter.role == Role::kEmbedding && parameter.tensor.dim() == 2;
-    (embedding ? detail::draw_embedding : detail::draw)(parameter.rows(), report[i].draw);
+    auto values = parameter.rows();
+    if (parameter.role == Role::kPosition && values.dim() > 2) {
+      values = values.view({-1, values.size(-1)});
+    }
+    const bool table = parameter.role == Role::kEmbedding || parameter.role == Role::kPosition;
+    (table && values.dim() == 2 ? detail::draw_embedding : detail::draw)(values, report[i].draw);
   }
   return InitReport(std::move(report));
 }

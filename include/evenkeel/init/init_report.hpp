@@ -23,19 +23,24 @@ struct InitReportRow {
   std::string name;  ///< Registered name; `name[1024:1536]` for a part of a packed matrix.
   Role role;
   std::vector<int64_t> shape;
-  Draw draw;  ///< Its distribution and gain.
+  Draw draw;             ///< Its distribution and gain.
+  bool by_name = false;  ///< Whether the role follows only from the registered name.
 };
 
 /// How every parameter was initialised, in order of registration.
 class InitReport {
  public:
   InitReport() = default;
-  explicit InitReport(std::vector<InitReportRow> rows) : rows_(std::move(rows)) {}
+  explicit InitReport(std::vector<InitReportRow> rows, std::vector<std::string> notes = {})
+      : rows_(std::move(rows)), notes_(std::move(notes)) {}
 
   const std::vector<InitReportRow>& rows() const& { return rows_; }
   std::vector<InitReportRow> rows() && { return std::move(rows_); }  // for (row : init(m).rows())
+  /// What the initialisation does not cover, such as norms that the scheme does without.
+  const std::vector<std::string>& notes() const { return notes_; }
 
-  /// A table of name, role, shape, distribution and gain, without parameters that were not changed.
+  /// A table of name, role, shape, distribution and gain, without parameters that were not changed;
+  /// then the notes. A role that follows only from the registered name is marked `by name`.
   std::string to_string() const {
     constexpr auto kLine = "{:{}}  {:16}  {:>14}  {:14}  {:>7}\n";
     size_t width = 9;
@@ -47,13 +52,14 @@ class InitReport {
                      kLine,
                      row.name,
                      width,
-                     evenkeel::to_string(row.role),
+                     std::string(evenkeel::to_string(row.role)) + (row.by_name ? " by name" : ""),
                      c10::str(c10::IntArrayRef(row.shape)),
                      evenkeel::to_string(row.draw.distribution),
                      row.draw.distribution == Distribution::kZero
                          ? std::string()
                          : fmt::format("{:.4f}", row.draw.gain));
     }
+    for (const auto& note : notes_) table += "note: " + note + "\n";
     return table;
   }
 
@@ -64,6 +70,7 @@ class InitReport {
 
  private:
   std::vector<InitReportRow> rows_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace evenkeel

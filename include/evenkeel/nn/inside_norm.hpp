@@ -20,10 +20,7 @@ struct InsideNorm {
   double gain = 1.0;
 
   /// Makes the norm over `size` values; empty if there is none.
-  AnyNorm make(int64_t size) const {
-    const bool none = !type.is_custom() && type.kind() == NormKind::kNone;
-    return none ? AnyNorm() : type.make(size, eps);
-  }
+  AnyNorm make(int64_t size) const { return type.is_none() ? AnyNorm() : type.make(size, eps); }
 
   /// gain * norm(x), or x if there is no norm.
   torch::Tensor apply(const AnyNorm& norm, const torch::Tensor& x) const {

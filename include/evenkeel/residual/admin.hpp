@@ -51,4 +51,17 @@ using Admin = AdminScheme<OutputChangeScale::kOLogN>;
 /// The output change does not grow with depth.
 using AdminO1 = AdminScheme<OutputChangeScale::kO1>;
 
+/// Admin as admin-torch has it by default: omega is one constant, `omega_init()` of the stack's
+/// depth with O(log n), and is not trained.
+struct AdminConstant {
+  static constexpr const char* kName = "admin-constant";
+  static constexpr const char* kTitle = "Admin constant";
+  static constexpr const char* kSummary =
+      "y = norm(omega * x + f(x)), omega constant at sqrt((n+1)/ln(n+1) - 1)";
+  static Norms norms(const Position&) { return Norms::at_sum(); }
+  static Gain shortcut(const Position& position) {
+    return Gain::fixed(omega_init(position.num_res_layers));
+  }
+};
+
 }  // namespace evenkeel

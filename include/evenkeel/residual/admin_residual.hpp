@@ -5,6 +5,7 @@
 #include <evenkeel/kernels/residual_terms.hpp>
 #include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
+#include <evenkeel/residual/detail/has_norms.hpp>
 #include <evenkeel/residual/detail/join.hpp>
 #include <evenkeel/residual/residual_options.hpp>
 
@@ -17,25 +18,27 @@
 #include <ostream>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace evenkeel {
 
 /// `AdminResidual<>` owns no branch: it takes the branch's output as a tensor.
 struct NoBranch {};
-/// `AdminResidual<Branch>` owns no norm: y = omega * x + f(x).
+/// `AdminResidual<Branch>` owns the norm that its options name, by default none: y = omega * x +
+/// f(x).
 struct NoNorm {};
 
 namespace detail {
 
 /// The part that every `AdminResidual` shares: omega, and the norm if there is one.
 template <typename Derived, typename Norm>
-class AdminResidualBase : public torch::nn::Cloneable<Derived> {
+class AdminResidualBase : public torch::nn::Cloneable<Derived>, public HasNorms {
  public:
   /// y, for a branch output computed elsewhere, such as attention with masks.
   torch::Tensor combine(const torch::Tensor& x, const torch::Tensor& f_x) {
     const double dropout = this->is_training() ? options.dropout() : 0.0;
     const ResidualTerms terms{x, f_x, omega, /*branch=*/{}, /*bias=*/{}, dropout};
-    return join_and_notify(*this, options.position(), terms, f_x, any_norm(), /*gain=*/1.0);
+    return join_and_notify(*this, options.position(), terms, f_x, norm, /*gain=*/1.0);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::AdminResidual(num_res_layers=36, ...)`.
@@ -46,67 +49,73 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
            << ", embed_dim=" << options.embed_dim() << ")";
   }
 
+  /// The norm of the sum, if there is one.
+  std::vector<std::shared_ptr<torch::nn::Module>> norm_modules() const override {
+    if (norm.is_empty()) return {};
+    return {norm.ptr()};
+  }
+
   AdminResidualOptions options;  ///< The options with which this module was constructed.
   torch::Tensor omega;           ///< The shortcut's gain: a buffer, or a parameter when trained.
-  Norm norm{};                   ///< The norm of the sum; `NoNorm` if there is none.
+  /// The norm of the sum, empty if there is none. An `AnyNorm` unless `Norm` names its type.
+  std::conditional_t<std::is_same_v<Norm, NoNorm>, AnyNorm, Norm> norm{nullptr};
 
  protected:
-  static constexpr bool kHasNorm = !std::is_same_v<Norm, NoNorm>;
+  static constexpr bool kNamesNorm = !std::is_same_v<Norm, NoNorm>;
 
-  explicit AdminResidualBase(const AdminResidualOptions& options_)
-      : options(options_), norm(empty_norm()) {
+  explicit AdminResidualBase(AdminResidualOptions options_) : options(std::move(options_)) {
     options.check("AdminResidual");
     TORCH_CHECK(!options.as_parameter() || options.embed_dim() > 0,
                 "AdminResidual: as_parameter needs embed_dim > 0, but got ",
                 options.embed_dim());
+    TORCH_CHECK(!kNamesNorm || options.norm().is_none(),
+                "AdminResidual: expected a norm as the template argument or in the options, but "
+                "got both; the options' is ",
+                options.norm().name());
+    TORCH_CHECK(options.eps() == 0.0 || kNamesNorm || !options.norm().is_none(),
+                "AdminResidual: expected a norm that takes the eps, but there is none; write "
+                "AdminResidualOptions(...).norm(NormKind::kLayerNorm)");
   }
 
   /// Registers omega, then the norm, which is made from embed_dim unless one was given.
   void register_omega_and_norm() {
     omega = register_gain(*this, "omega", gain(), options.embed_dim());
-    if constexpr (kHasNorm) {
-      if (norm.is_empty()) {
-        TORCH_CHECK(options.embed_dim() > 0,
-                    "AdminResidual: a norm needs embed_dim > 0, but got ",
-                    options.embed_dim());
-        norm = NormType::of<Norm>().make(options.embed_dim(), options.eps()).template as<Norm>();
-      }
-      this->register_module("norm", norm);
-    }
+    if (norm.is_empty()) make_norm();
+    if (!norm.is_empty()) this->register_module("norm", norm.ptr());
   }
 
   /// Resets omega and the norm to their initial values.
   void reset_omega_and_norm() {
     reset_gain(omega, gain());
-    if constexpr (kHasNorm) any_norm().reset_parameters();
+    if (!norm.is_empty()) AnyNorm(norm).reset_parameters();
   }
 
   /// For a member-wise copy, which still shares its norm with the original.
   void clone_norm() {
-    if constexpr (kHasNorm) norm = detail::clone_of(norm);
+    if constexpr (kNamesNorm) {
+      norm = detail::clone_of(norm);
+    } else {
+      norm = norm.clone();
+    }
   }
 
  private:
+  void make_norm() {
+    if (!kNamesNorm && options.norm().is_none()) return;
+    TORCH_CHECK(options.embed_dim() > 0,
+                "AdminResidual: a norm needs embed_dim > 0, but got ",
+                options.embed_dim());
+    if constexpr (kNamesNorm) {
+      norm = NormType::of<Norm>().make(options.embed_dim(), options.eps()).template as<Norm>();
+    } else {
+      norm = options.norm().make(options.embed_dim(), options.eps());
+    }
+  }
+
   Gain gain() const {
     const double value = omega_init(options.num_res_layers(), options.output_change_scale());
     return options.as_parameter() ? Gain::trained(value, GainShape::kPerChannel)
                                   : Gain::fixed(value);
-  }
-
-  AnyNorm any_norm() const {
-    if constexpr (kHasNorm) {
-      return norm;
-    } else {
-      return {};
-    }
-  }
-
-  static Norm empty_norm() {
-    if constexpr (kHasNorm) {
-      return Norm(nullptr);
-    } else {
-      return {};
-    }
   }
 };
 
@@ -116,10 +125,15 @@ class AdminResidualBase : public torch::nn::Cloneable<Derived> {
 ///
 ///     y = norm(omega * x + dropout(f(x)))
 ///
+/// The norm is the one that the options name, as in
+/// `AdminResidualOptions(36).embed_dim(512).norm(NormKind::kLayerNorm)`, or one of the type `Norm`;
+/// by default there is none. It runs in one kernel with sum and dropout; a norm that the caller
+/// applies to the result, `norm(residual(x, f_x))`, does not.
+///
 /// Shapes: x and y are (*, embed_dim); omega is (1), or (embed_dim) when trained. omega is applied
 /// in the dtype of x: the output for a bfloat16 input is bfloat16.
 /// Registered names: `omega`, `branch`, `norm`; `omega` has the name and shape of
-/// microsoft/admin-torch's, so its checkpoints load.
+/// microsoft/admin-torch's `OmegaResidual`.
 /// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249. omega starts at `omega_init()`, as in
 /// admin-torch; the paper's profiling pass is not needed.
 template <typename Branch = NoBranch, typename Norm = NoNorm>

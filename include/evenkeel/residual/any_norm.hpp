@@ -8,6 +8,7 @@
 #include <torch/nn/pimpl.h>
 #include <torch/types.h>
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -50,7 +51,8 @@ Holder clone_of(const Holder& module) {
 /// An empty `AnyNorm` means that there is no norm.
 class AnyNorm {
  public:
-  AnyNorm() = default;
+  // NOLINTNEXTLINE(google-explicit-constructor): as torch::nn's holders
+  AnyNorm(std::nullptr_t = nullptr) {}
 
   template <typename Holder,
             typename = std::enable_if_t<torch::detail::is_module_holder<Holder>::value>>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/kernels/fused_residual.hpp>
+#include <evenkeel/residual/norm_module.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
@@ -32,7 +33,7 @@ struct DyTOptions {
 ///
 /// Shapes: x and y are (*, embed_dim); weight and bias are (embed_dim), alpha is (1).
 /// Paper: Zhu et al. 2025, https://arxiv.org/abs/2503.10622.
-class DyTImpl : public torch::nn::Cloneable<DyTImpl> {
+class DyTImpl : public torch::nn::Cloneable<DyTImpl>, public NormModule {
  public:
   explicit DyTImpl(const DyTOptions& options_) : options(options_) {
     TORCH_CHECK(options.embed_dim() > 0,

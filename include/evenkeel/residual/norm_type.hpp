@@ -10,17 +10,38 @@
 #include <c10/util/Exception.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace evenkeel {
 
+namespace detail {
+
+template <typename Holder, typename = void>
+struct HasNormForward : std::false_type {};
+template <typename Holder>
+struct HasNormForward<
+    Holder,
+    std::void_t<decltype(torch::Tensor(std::declval<typename Holder::ContainedType&>().forward(
+        std::declval<const torch::Tensor&>())))>> : std::true_type {};
+
+}  // namespace detail
+
 /// The type of norm that residuals use: a kind, such as `NormKind::kRmsNorm`, or
-/// `NormType::of<MyNorm>()` for a user-defined module holder that can be constructed from
-/// embed_dim.
+/// `NormType::of<MyNorm>()` for one of your own, which has
+///
+/// - a module holder, made by TORCH_MODULE, that can be constructed from embed_dim alone;
+/// - `torch::Tensor forward(const torch::Tensor& x)`, which returns a tensor of the shape (*,
+///   embed_dim) and the dtype of x;
+/// - `NormModule` as a base class, so that anatomies recognise it in any model;
+/// - `void reset_parameters()`, if it has parameters and is to be re-initialised;
+/// - torch::nn::Cloneable as a base class, if the model is to be cloned;
+/// - a specialisation of `FusedNorm`, if it is a LayerNorm or an RMSNorm and is to be fused.
 class NormType {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor): a kind is a type of norm
@@ -31,6 +52,8 @@ class NormType {
     static_assert(torch::detail::is_module_holder<Holder>::value,
                   "Norm: pass torch::nn::LayerNorm or another module holder (made by "
                   "TORCH_MODULE)");
+    static_assert(detail::HasNormForward<Holder>::value,
+                  "Norm: the module needs `torch::Tensor forward(const torch::Tensor& x)`");
     if constexpr (std::is_same_v<Holder, torch::nn::LayerNorm>) {
       return NormKind::kLayerNorm;
     } else if constexpr (std::is_same_v<Holder, RMSNorm>) {
@@ -50,6 +73,8 @@ class NormType {
   }
 
   NormKind kind() const { return kind_; }
+  /// Returns whether there is no norm.
+  bool is_none() const { return !is_custom() && kind_ == NormKind::kNone; }
   /// Returns whether this is a user-defined norm.
   bool is_custom() const { return make_ != nullptr; }
   /// The name of the norm, e.g. `RMSNorm`.

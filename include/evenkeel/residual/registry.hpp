@@ -24,6 +24,7 @@ inline const std::vector<Scheme>& schemes() {
                                        scheme_of<PreNorm>(),
                                        scheme_of<Admin>(),
                                        scheme_of<AdminO1>(),
+                                       scheme_of<AdminConstant>(),
                                        scheme_of<TFixup>()};
   return all;
 }

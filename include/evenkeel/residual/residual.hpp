@@ -5,6 +5,7 @@
 #include <evenkeel/kernels/residual_terms.hpp>
 #include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
+#include <evenkeel/residual/detail/has_norms.hpp>
 #include <evenkeel/residual/detail/join.hpp>
 #include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/residual_options.hpp>
@@ -16,10 +17,12 @@
 #include <torch/nn/cloneable.h>
 #include <torch/types.h>
 
+#include <memory>
 #include <ostream>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace evenkeel {
 
@@ -38,7 +41,7 @@ namespace evenkeel {
 /// `omega` is the shortcut's gain and `branch_gain` the branch's; `branch_norm` is the branch's
 /// norm; `norm` is the norm of the sum. The norm of the input is `input_norm` if there is a norm of
 /// the sum too, and `norm` otherwise.
-class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
+class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::HasNorms {
  public:
   ResidualImpl(const Scheme& scheme, ResidualOptions options_)
       : options(std::move(options_)),
@@ -100,6 +103,15 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl> {
     const auto f_x = std::forward<Branch>(branch)(h);
     if (!sum_norm.is_empty() || Observer::any()) return forward(stream.sum(), f_x);
     return ResidualStream(terms(stream.sum(), f_x));
+  }
+
+  /// The norms that the scheme has at this position.
+  std::vector<std::shared_ptr<torch::nn::Module>> norm_modules() const override {
+    std::vector<std::shared_ptr<torch::nn::Module>> modules;
+    for (const auto* norm : {&input_norm, &branch_norm, &sum_norm}) {
+      if (!norm->is_empty()) modules.push_back(norm->ptr());
+    }
+    return modules;
   }
 
   const Norms& norms() const { return norms_; }  ///< The scheme's norm placement at this position.

@@ -65,6 +65,9 @@ class AdminResidualOptions : public detail::JoinOptions<AdminResidualOptions> {
   /// Residual sub-layers in the whole stack: 2N for an N-layer encoder, 3M for an M-layer decoder.
   // NOLINTNEXTLINE(google-explicit-constructor): a bare count is the common case
   AdminResidualOptions(int64_t num_res_layers) : JoinOptions(Position::of(num_res_layers), 0) {}
+  /// The same with a whole position, which observers receive.
+  // NOLINTNEXTLINE(google-explicit-constructor): as a bare count
+  AdminResidualOptions(const Position& position) : JoinOptions(position, 0) {}
 
   int64_t num_res_layers() const { return position().num_res_layers; }
 
@@ -72,6 +75,8 @@ class AdminResidualOptions : public detail::JoinOptions<AdminResidualOptions> {
   EVENKEEL_ARG(OutputChangeScale, output_change_scale) = OutputChangeScale::kOLogN;
   /// Train omega, one value per feature; needs `embed_dim`. Default: false
   EVENKEEL_ARG(bool, as_parameter) = false;
+  /// The norm of the sum; needs `embed_dim`. Default: none
+  EVENKEEL_ARG(NormType, norm) = NormKind::kNone;
 };
 
 }  // namespace evenkeel

@@ -3,6 +3,7 @@
 
 #include <evenkeel/kernels/fused_residual.hpp>
 #include <evenkeel/residual/fused_norm.hpp>
+#include <evenkeel/residual/norm_module.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
@@ -34,7 +35,7 @@ struct RMSNormOptions {
 ///
 /// Shapes: x and y are (*, embed_dim), weight is (embed_dim). Statistics are computed in float32
 /// for half types. Paper: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467.
-class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
+class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl>, public NormModule {
  public:
   explicit RMSNormImpl(const RMSNormOptions& options_) : options(options_) {
     TORCH_CHECK(options.embed_dim() > 0,

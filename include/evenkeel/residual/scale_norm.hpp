@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/kernels/fused_residual.hpp>
+#include <evenkeel/residual/norm_module.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
@@ -35,7 +36,7 @@ struct ScaleNormOptions {
 /// Shapes: x and y are (*, embed_dim); g is (1) and is initialised to sqrt(embed_dim), the length
 /// of LayerNorm's output. Lengths are computed in float32 for half types.
 /// Paper: Nguyen and Salazar 2019, https://arxiv.org/abs/1910.05895.
-class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl> {
+class ScaleNormImpl : public torch::nn::Cloneable<ScaleNormImpl>, public NormModule {
  public:
   explicit ScaleNormImpl(const ScaleNormOptions& options_) : options(options_) {
     TORCH_CHECK(options.embed_dim() > 0,

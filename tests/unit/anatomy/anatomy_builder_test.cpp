@@ -2,16 +2,21 @@
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 
 #include <evenkeel/anatomy/torch_nn.hpp>
+#include <evenkeel/residual/admin_residual.hpp>
+#include <evenkeel/residual/pre_norm.hpp>
+#include <evenkeel/residual/residual.hpp>
 
 #include "anatomy_table.hpp"
 #include "blocks.hpp"
 #include "errors.hpp"
 #include "fixture.hpp"
 #include "modules.hpp"
+#include "open_model.hpp"
 #include "rms_norm.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/moduledict.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/types.h>
@@ -145,6 +150,88 @@ TEST_F(AnatomyBuilderTest, KnowsNormsByTheirType) {
                    "3.bias: norm, encoder"}));
 }
 
+// A norm of a user's own that only its type's name says to be one.
+class UnmarkedNormImpl : public torch::nn::Cloneable<UnmarkedNormImpl> {
+ public:
+  explicit UnmarkedNormImpl(int64_t embed_dim_) : embed_dim(embed_dim_) { reset(); }
+  void reset() override { weight = register_parameter("weight", torch::ones({embed_dim})); }
+  torch::Tensor forward(const torch::Tensor& x) { return x * weight; }
+  int64_t embed_dim;
+  torch::Tensor weight;
+};
+TORCH_MODULE(UnmarkedNorm);
+
+TEST_F(AnatomyBuilderTest, KnowsANormByItsBaseClassAndNotByTheNameOfItsType) {
+  torch::nn::Sequential model(test::RmsNorm(4), UnmarkedNorm(4));
+  EXPECT_TRUE(throws([&] { anatomy_of(model); }, "these have none: 1.weight. "));
+  EXPECT_TRUE(throws([&] { anatomy_of(model); },
+                     "UnmarkedNorm is a norm, let its Impl derive from evenkeel::NormModule"));
+
+  Told described([](ToldImpl& m, AnatomyBuilder& anatomy) { anatomy.unscaled(m.a).unscaled(m.b); });
+  EXPECT_TRUE(throws([&] { anatomy_of(described); },
+                     "a norm of your own with norm(...), unless its class derives from "
+                     "evenkeel::NormModule"));
+}
+
+TEST_F(AnatomyBuilderTest, KnowsTheNormsAndGainsOfResidualsWhateverTheirType) {
+  Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
+    anatomy.unscaled(m.a).unscaled(m.b).unscaled(m.scale);
+  });
+  const ResidualOptions options(Position::of(2), 4);
+  model->register_module("first", Residual<PreNorm, UnmarkedNorm>(options));
+  model->register_module(
+      "second",
+      AdminResidual<>(AdminResidualOptions(2).as_parameter(true).embed_dim(4).norm(
+          NormType::of<UnmarkedNorm>())));
+  const auto anatomy = anatomy_of(model);
+  const auto lines = parameters_of(anatomy);
+  EXPECT_EQ(Lines(lines.begin() + 5, lines.end()),
+            (Lines{"first.norm.weight: norm, encoder",
+                   "second.omega: gain, encoder",
+                   "second.norm.weight: norm, encoder"}));
+  EXPECT_EQ(anatomy.norms, (Lines{"first.norm", "second.norm"}));
+}
+
+TEST_F(AnatomyBuilderTest, NamesTheModelsNorms) {
+  Told model([](ToldImpl& m, AnatomyBuilder& anatomy) {
+    anatomy.unscaled(m.a).unscaled(m.b).norm(m.scale);
+  });
+  model->register_module(
+      "fixed",
+      torch::nn::LayerNorm(torch::nn::LayerNormOptions({4}).elementwise_affine(false)));
+  model->register_module("tanh", DyT(4));
+  EXPECT_EQ(anatomy_of(model).norms, (Lines{"fixed", "tanh", "scale"}));
+}
+
+TEST_F(AnatomyBuilderTest, TellsPositionsFromTokensByAWordOfTheName) {
+  for (const std::string name :
+       {"pos_emb", "embed_positions", "wpe", "PositionEmbedding", "posEmb"}) {
+    torch::nn::ModuleDict model;
+    model->update({{name, torch::nn::Embedding(4, 2).ptr()}});
+    const auto parameter = anatomy_of(model).parameters.front();
+    EXPECT_EQ(parameter.role, Role::kPosition) << name;
+    EXPECT_TRUE(parameter.by_name) << name;
+  }
+  for (const std::string name : {"tokens", "wte", "post_embedding", "composed"}) {
+    torch::nn::ModuleDict model;
+    model->update({{name, torch::nn::Embedding(4, 2).ptr()}});
+    const auto parameter = anatomy_of(model).parameters.front();
+    EXPECT_EQ(parameter.role, Role::kEmbedding) << name;
+    EXPECT_FALSE(parameter.by_name) << name;
+  }
+}
+
+TEST_F(AnatomyBuilderTest, TakesTheRoleThatIsDescribedBeforeThatOfTheName) {
+  test::OpenModel model;
+  const auto tokens = model->add("position_of_tokens", torch::nn::Embedding(4, 2));
+  const auto places = model->add("places", torch::nn::Embedding(4, 2));
+  const auto anatomy =
+      anatomy_told(model, [&](AnatomyBuilder& told) { told.embedding(tokens).positions(places); });
+  EXPECT_EQ(
+      parameters_of(anatomy),
+      (Lines{"position_of_tokens.weight: embedding, encoder", "places.weight: position, encoder"}));
+}
+
 TEST_F(AnatomyBuilderTest, TellsWhereAParameterStands) {
   test::OwnTransformer model(1, 2, false);
   const auto anatomy = anatomy_of(model);
@@ -191,9 +278,10 @@ TEST_F(AnatomyBuilderTest, SaysToNameTheTypeOfBlocksThatItWasNotToldOf) {
       ". They are held by blocks.0 and 2 more of type evenkeel::test::OwnBlock, for which no "
       "AnatomyOf was run: specialise evenkeel::AnatomyOf<evenkeel::test::OwnBlock> and name that "
       "type, as in anatomy_of<evenkeel::test::OwnBlock>(model) or "
-      "TFixupInit<evenkeel::test::OwnStack, evenkeel::test::OwnBlock>; or specialise "
+      "SchemeInit<Scheme, evenkeel::test::OwnStack, evenkeel::test::OwnBlock>; or specialise "
       "evenkeel::AnatomyOf<evenkeel::test::OwnStack> and describe there which blocks are the "
-      "encoder(...) and which the decoder(...). No AnatomyOf was run at all"));
+      "encoder(...) and which the decoder(...). If evenkeel::test::OwnBlock is a norm, let its "
+      "Impl derive from evenkeel::NormModule instead. No AnatomyOf was run at all"));
 }
 
 TEST_F(AnatomyBuilderTest, SaysWhichBlocksWereDescribedWhereOthersWereNot) {

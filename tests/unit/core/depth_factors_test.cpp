@@ -81,7 +81,8 @@ TEST(TFixupRoleTest, ScalesByTheDepthOfTheStackThatTheMatrixStandsIn) {
 }
 
 TEST(TFixupRoleTest, LeavesTheOtherRolesAsTheyAre) {
-  for (const auto role : {Role::kQuery,
+  for (const auto role : {Role::kPosition,
+                          Role::kQuery,
                           Role::kKey,
                           Role::kNorm,
                           Role::kGain,
@@ -167,6 +168,20 @@ TEST(DeepNormTest, OfASingleStackMatchesThePaper) {  // (2N)^(1/4), (8N)^(-1/4) 
   EXPECT_TRUE(all_close(deepnorm_single_stack_factors(12).beta, .31947155212313623793));
   EXPECT_TRUE(all_close(deepnorm_single_stack_factors(48).alpha, 3.1301691601465746332));
   EXPECT_TRUE(all_close(deepnorm_single_stack_factors(48).beta, .22590050090246120799));
+}
+
+TEST(DeepNormTest, OfAPositionAreThoseOfItsStack) {
+  const auto encoder = deepnorm_factors(Position::encoder(60, 59, 1).with_decoder(12));
+  EXPECT_EQ(encoder.alpha, deepnorm_encoder_factors(60, 12).alpha);
+  EXPECT_EQ(encoder.beta, deepnorm_encoder_factors(60, 12).beta);
+  const auto decoder = deepnorm_factors(Position::decoder(12, 0, 2).with_encoder(60));
+  EXPECT_EQ(decoder.alpha, deepnorm_decoder_factors(12).alpha);
+  EXPECT_EQ(decoder.beta, deepnorm_decoder_factors(12).beta);
+  for (const auto& position :
+       {Position::encoder_only(12, 3, 0), Position::decoder_only(12, 3, 0)}) {
+    EXPECT_EQ(deepnorm_factors(position).alpha, deepnorm_single_stack_factors(12).alpha);
+    EXPECT_EQ(deepnorm_factors(position).beta, deepnorm_single_stack_factors(12).beta);
+  }
 }
 
 TEST(DepthFactorsTest, NameTheFunctionAndTheDepthThatIsTooSmall) {

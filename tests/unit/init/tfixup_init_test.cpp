@@ -5,6 +5,7 @@
 #include "blocks.hpp"
 #include "errors.hpp"
 #include "fixture.hpp"
+#include "init_models.hpp"
 #include "modules.hpp"
 
 #include <fmt/format.h>
@@ -24,7 +25,9 @@ namespace evenkeel {
 namespace {
 
 using test::all_close;
+using test::depths;
 using test::throws;
+using test::torch_transformer;
 
 double gain_of(const InitReport& report, const std::string& name) {
   for (const auto& row : report.rows()) {
@@ -32,17 +35,6 @@ double gain_of(const InitReport& report, const std::string& name) {
   }
   ADD_FAILURE() << name << " is not in the report";
   return 0.0;
-}
-
-torch::nn::Transformer torch_transformer(int64_t encoder_layers, int64_t decoder_layers) {
-  return torch::nn::Transformer(torch::nn::TransformerOptions(4, 2)
-                                    .num_encoder_layers(encoder_layers)
-                                    .num_decoder_layers(decoder_layers)
-                                    .dim_feedforward(6));
-}
-
-TFixupOptions depths(int64_t encoder_layers, int64_t decoder_layers) {
-  return TFixupOptions().encoder_layers(encoder_layers).decoder_layers(decoder_layers);
 }
 
 // Expected values: .67 N^(-1/4) and (9M)^(-1/4), times sqrt(2) for values, by mpmath 1.3.0 with 40
@@ -63,8 +55,8 @@ class TFixupDepthTest : public test::SeededTest, public ::testing::WithParamInte
 TEST_P(TFixupDepthTest, ScalesTorchsPackedProjectionsAsTheReferenceDoes) {
   const auto& c = GetParam();
   auto model = torch_transformer(c.layers, c.layers);
-  const auto report =
-      TFixupInit<torch::nn::Transformer>(depths(c.layers, c.layers).redraw(false))(model);
+  const auto report = TFixupInit<torch::nn::Transformer>(
+      depths(c.layers, c.layers).redraw(false).allow_norms(true))(model);
   const auto last = fmt::format(".layers.{}.", c.layers - 1);
 
   for (const auto* const name : {"self_attn.out_proj.weight", "linear1.weight", "linear2.weight"}) {
@@ -184,7 +176,7 @@ TEST_P(TFixupInitTest, ScalesTheValueThirdOfPackedProjectionsAlone) {
   model->to(device());
   const auto weight = model->named_parameters()["encoder.layers.3.self_attn.in_proj_weight"];
   const auto before = weight.detach().clone();
-  TFixupInit<torch::nn::Transformer>(depths(6, 18).redraw(false))(model);
+  TFixupInit<torch::nn::Transformer>(depths(6, 18).redraw(false).allow_norms(true))(model);
 
   EXPECT_TRUE(test::same_bits(weight.detach().narrow(0, 0, 8), before.narrow(0, 0, 8)));
   EXPECT_TRUE(all_close(weight.detach().narrow(0, 8, 4),
@@ -238,7 +230,7 @@ TEST(TFixupRedrawTest, MakesLayersThatDifferAndHaveTheRightDeviations) {
   const auto weight = [&](const std::string& name) {
     return parameters[name].detach().to(torch::kFloat64);
   };
-  TFixupInit<torch::nn::Transformer>{depths(6, 18)}(model);
+  TFixupInit<torch::nn::Transformer>{depths(6, 18).allow_norms(true)}(model);
 
   for (const auto* const name : {"self_attn.in_proj_weight",
                                  "self_attn.out_proj.weight",
@@ -301,19 +293,21 @@ TEST(TFixupReportTest, PrintsWhatWasScaled) {
 }
 
 TEST(TFixupErrorTest, NeedsADepth) {
-  EXPECT_TRUE(throws([] { TFixupInit<test::OwnTransformer> init{TFixupOptions()}; },
-                     "TFixupInit: expected encoder_layers or decoder_layers > 0, but got 0 and 0"));
-  EXPECT_TRUE(
-      throws([] { TFixupInit<test::OwnTransformer> init(depths(-1, 6)); },
-             "TFixupInit: expected encoder_layers or decoder_layers > 0, but got -1 and 6"));
+  EXPECT_TRUE(throws(
+      [] { TFixupInit<test::OwnTransformer> init{TFixupOptions()}; },
+      "SchemeInit<T-Fixup>: expected encoder_layers or decoder_layers > 0, but got 0 and 0"));
+  EXPECT_TRUE(throws(
+      [] { TFixupInit<test::OwnTransformer> init(depths(-1, 6)); },
+      "SchemeInit<T-Fixup>: expected encoder_layers or decoder_layers > 0, but got -1 and 6"));
 }
 
 TEST(TFixupErrorTest, OfOtherDepthsThanTheModelsChangesNothing) {
   test::OwnTransformer model(2, 3, /*tied=*/false);
   const auto before = test::copy_of_state(*model);
-  EXPECT_TRUE(throws([&] { TFixupInit<test::OwnTransformer>(depths(3, 2))(model); },
-                     "TFixupInit: expected 3 encoder and 2 decoder layers, as the options say, "
-                     "but "));
+  EXPECT_TRUE(
+      throws([&] { TFixupInit<test::OwnTransformer>(depths(3, 2))(model); },
+             "SchemeInit<T-Fixup>: expected 3 encoder and 2 decoder layers, as the options say, "
+             "but "));
   EXPECT_TRUE(test::has_state(*model, before));
 }
 

@@ -2,6 +2,7 @@
 #include <evenkeel/residual/admin_residual.hpp>
 
 #include <evenkeel/kernels/fused_residual_switch.hpp>
+#include <evenkeel/residual/observer.hpp>
 
 #include "all_close.hpp"
 #include "errors.hpp"
@@ -17,6 +18,7 @@
 #include <torch/nn/modules/normalization.h>
 #include <torch/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -172,6 +174,44 @@ TEST_P(AdminResidualTest, TakesANormThatTheCallerMade) {
 
   EXPECT_TRUE(all_close(residual(x), torch::layer_norm(sum, {8}, {}, {}, kEps)));
   EXPECT_TRUE(same_bits(test::clone_of(residual)(x), residual(x)));
+}
+
+TEST_P(AdminResidualTest, TakesTheNormFromItsOptions) {
+  const auto x = randn({2, 3, 8});
+  const auto f_x = randn({2, 3, 8});
+  const auto sum = x * omega_init(12) + f_x;
+  const auto options = AdminResidualOptions(12).embed_dim(8);
+
+  AdminResidual<> layer_norm(AdminResidualOptions(options).norm(NormKind::kLayerNorm).eps(0.5));
+  layer_norm->to(device());
+  EXPECT_TRUE(all_close(layer_norm(x, f_x), torch::layer_norm(sum, {8}, {}, {}, 0.5)));
+
+  AdminResidual<> own(AdminResidualOptions(options).norm(NormType::of<test::RmsNorm>()));
+  own->to(device());
+  EXPECT_TRUE(all_close(own(x, f_x), sum / sum.square().mean(-1, true).sqrt()));
+  EXPECT_EQ(test::state_names(*own), (Names{"norm.weight", "buffers", "omega"}));
+
+  AdminResidual<Linear> rms(Linear(8, 8), AdminResidualOptions(options).norm(NormKind::kRmsNorm));
+  rms->to(device());
+  test::randomise(*rms);
+  auto copy = test::clone_of(rms);
+  EXPECT_TRUE(test::same_state(*copy, *rms));
+  EXPECT_TRUE(test::shares_nothing(*copy, *rms));
+  EXPECT_TRUE(same_bits(copy(x), rms(x)));
+  rms->reset_parameters();
+  EXPECT_TRUE(
+      same_bits(rms->norm.as<RMSNorm>()->weight.detach(), torch::ones({8}, this->options())));
+}
+
+TEST_P(AdminResidualTest, TellsObserversThePositionInItsOptions) {
+  AdminResidual<> residual(Position::decoder(6, 5, 1));
+  residual->to(device());
+  EXPECT_TRUE(all_close(residual->omega, torch::full({1}, omega_init(18), this->options())));
+  const auto x = randn({2, 8});
+  int64_t index = -1;
+  const Observer watch([&](const SublayerEvent& event) { index = event.position.index; });
+  residual(x, x);
+  EXPECT_EQ(index, 16);
 }
 
 TEST_P(AdminResidualTest, KeepsHalfPrecisionAndAFloatOmega) {
@@ -364,7 +404,21 @@ TEST(AdminResidualErrorTest, NeedsAProbabilityAndAnEps) {
                      "AdminResidual: expected eps > 0, or 0 for the default, but got -1"));
 }
 
+TEST(AdminResidualErrorTest, TakesOneNormAndAnEpsOnlyForIt) {
+  using Normed = AdminResidual<NoBranch, LayerNorm>;
+  const auto options = AdminResidualOptions(12).embed_dim(8);
+  EXPECT_TRUE(throws([&] { Normed r(AdminResidualOptions(options).norm(NormKind::kRmsNorm)); },
+                     "AdminResidual: expected a norm as the template argument or in the options, "
+                     "but got both; the options' is RMSNorm"));
+  EXPECT_TRUE(throws([&] { AdminResidual<> residual(AdminResidualOptions(options).eps(1e-6)); },
+                     "AdminResidual: expected a norm that takes the eps, but there is none; write "
+                     "AdminResidualOptions(...).norm(NormKind::kLayerNorm)"));
+}
+
 TEST(AdminResidualErrorTest, NeedsASizeToMakeANorm) {
+  EXPECT_TRUE(
+      throws([] { AdminResidual<> residual(AdminResidualOptions(12).norm(NormKind::kRmsNorm)); },
+             "AdminResidual: a norm needs embed_dim > 0, but got 0"));
   EXPECT_TRUE(throws(
       [] { AdminResidual<Linear, LayerNorm> residual(Linear(8, 8), AdminResidualOptions(12)); },
       "AdminResidual: a norm needs embed_dim > 0, but got 0"));

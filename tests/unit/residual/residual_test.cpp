@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <evenkeel/residual/residual.hpp>
 
+#include <evenkeel/core/depth_factors.hpp>
 #include <evenkeel/residual/admin.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>
@@ -18,6 +19,7 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -308,6 +310,41 @@ TEST(ResidualNamesTest, BeginsItsGainsByThePosition) {
   EXPECT_TRUE(all_close(gained->branch_gain.detach(), torch::full({kDim}, 1.0 / 3.0)));
   Residual<Muted> muted(third_of_12());
   EXPECT_TRUE(same_bits(muted->branch_gain.detach(), torch::zeros({1})));
+}
+
+// Its shortcut depends on both depths, its norms on layer and kind.
+struct DepthOfBoth {
+  static Norms norms(const Position& position) {
+    return position.layer == 0 || position.kind == SublayerKind::kCrossAttention
+               ? Norms::at_sum()
+               : Norms::at_input();
+  }
+  static Gain shortcut(const Position& position) {
+    return Gain::fixed(deepnorm_factors(position).alpha);
+  }
+};
+
+// Expected values: alpha of https://arxiv.org/abs/2203.00555, see depth_factors_test.cpp.
+TEST(ResidualPositionTest, GivesASchemeThePositionInABlockOfOnesOwn) {
+  const Residual<DepthOfBoth> encoder(
+      {Position::encoder(18, /*layer=*/1, /*sublayer=*/0).with_decoder(18), kDim});
+  const Residual<DepthOfBoth> decoder(
+      {Position::decoder(18, /*layer=*/1, /*sublayer=*/1).with_encoder(18), kDim});
+  EXPECT_TRUE(all_close(encoder->omega, torch::full({1}, 1.9987463180278091213)));
+  EXPECT_TRUE(all_close(decoder->omega, torch::full({1}, 2.7108060108295344959)));
+  EXPECT_EQ(encoder->norms(), Norms::at_input());
+  EXPECT_EQ(decoder->norms(), Norms::at_sum());
+}
+
+TEST(ResidualPositionTest, ThrowsForADepthThatTheSchemeReadsAndThatWasNotGiven) {
+  for (const auto& position : {Position::of(36), Position::encoder(18, 0, 0)}) {
+    EXPECT_TRUE(throws<std::invalid_argument>(
+        [&] {
+          Residual<DepthOfBoth> residual({position, kDim});
+        },
+        "Position::encoder(encoder_layers, layer, sublayer).with_decoder(decoder_layers)"));
+    EXPECT_NO_THROW(Residual<Admin>({position, kDim}));
+  }
 }
 
 TEST(ResidualPrintTest, SaysItsSchemeAndOptions) {

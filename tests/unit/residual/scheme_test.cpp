@@ -98,6 +98,17 @@ TEST(SchemeTest, AdminTrainsAShortcutThatBeginsByTheDepthOfItsStack) {
   expect_admin(scheme_of<AdminScheme<OutputChangeScale::kON>>(), 1.0);
 }
 
+TEST(SchemeTest, AdminConstantHasOneOmegaThatIsNotTrained) {
+  const auto scheme = scheme_of<AdminConstant>();
+  const auto shortcut = scheme.shortcut(third_of_36());
+  EXPECT_EQ(shortcut.kind, Gain::Kind::kFixed);
+  EXPECT_EQ(shortcut.shape, GainShape::kScalar);
+  EXPECT_TRUE(all_close(shortcut.value, 3.0408390381813574255));  // as Admin's above
+  EXPECT_EQ(scheme.norms(third_of_36()), Norms::at_sum());
+  EXPECT_EQ(scheme.branch(third_of_36()).kind, Gain::Kind::kOne);
+  EXPECT_TRUE(begins_plainly(scheme, third_of_36()));
+}
+
 TEST(SchemeTest, TFixupHasNoNormAndDrawsSmallerWeights) {
   const auto scheme = scheme_of<TFixup>();
   const auto position = third_of_36();
@@ -166,13 +177,14 @@ TEST(RegistryTest, FindsEverySchemeByItsName) {
     EXPECT_FALSE(scheme.summary.empty()) << scheme.name;
   }
   EXPECT_EQ(find_scheme("admin-o1").title, "Admin O(1)");
+  EXPECT_EQ(find_scheme("admin-constant").title, "Admin constant");
 }
 
 TEST(RegistryTest, NamesTheNearestForANameThatIsNone) {
   EXPECT_TRUE(throws<c10::ValueError>(
       [] { find_scheme("admin-01"); },
-      "find_scheme: expected one of post, pre, admin, admin-o1, tfixup, but got admin-01; the "
-      "nearest is admin-o1"));
+      "find_scheme: expected one of post, pre, admin, admin-o1, admin-constant, tfixup, but got "
+      "admin-01; the nearest is admin-o1"));
   EXPECT_TRUE(
       throws<c10::ValueError>([] { find_scheme(""); }, "but got nothing; the nearest is pre"));
 }
@@ -180,9 +192,13 @@ TEST(RegistryTest, NamesTheNearestForANameThatIsNone) {
 TEST(RegistryTest, HasTheTitlesOfTheirPapers) {
   std::vector<std::string> titles;
   for (const auto& scheme : schemes()) titles.push_back(scheme.title);
-  EXPECT_EQ(
-      titles,
-      (std::vector<std::string>{"Post-LN", "Pre-LN", "Admin O(logn)", "Admin O(1)", "T-Fixup"}));
+  EXPECT_EQ(titles,
+            (std::vector<std::string>{"Post-LN",
+                                      "Pre-LN",
+                                      "Admin O(logn)",
+                                      "Admin O(1)",
+                                      "Admin constant",
+                                      "T-Fixup"}));
   EXPECT_EQ(scheme_of<AdminScheme<OutputChangeScale::kON>>().title, "Admin O(n)");
 }
 

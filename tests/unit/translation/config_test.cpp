@@ -91,7 +91,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadConfig{"Scheme",
                   [](Config& c) { c.scheme = "best"; },
-                  "--scheme: expected one of post, pre, admin, admin-o1, tfixup, but got best; the "
+                  "--scheme: expected one of post, pre, admin, admin-o1, admin-constant, tfixup, "
+                  "but got best; the "
                   "nearest is post"},
         BadConfig{"Heads",
                   [](Config& c) { c.num_heads = 7; },

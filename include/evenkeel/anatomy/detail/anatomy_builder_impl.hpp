@@ -163,6 +163,7 @@ inline Anatomy AnatomyBuilder::finish() {
   for (const auto& [module, tells_sublayers] : described_) described.insert(module);
   detail::check_all_told(registered_, without, described);
   check_layers();
+  anatomy_.norms = norm_names();
   sort();
   return std::move(anatomy_);
 }

@@ -122,8 +122,10 @@ inline std::string advice_for(const std::string& type, const std::string& model)
   if (type == model) return fmt::format("specialise evenkeel::AnatomyOf<{}>", type);
   return fmt::format(
       "specialise evenkeel::AnatomyOf<{0}> and name that type, as in anatomy_of<{0}>(model) or "
-      "TFixupInit<{1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and describe there which "
-      "blocks are the encoder(...) and which the decoder(...)",
+      "SchemeInit<Scheme, {1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and describe there "
+      "which "
+      "blocks are the encoder(...) and which the decoder(...). If {0} is a norm, let its Impl "
+      "derive from evenkeel::NormModule instead",
       type,
       model);
 }
@@ -151,8 +153,10 @@ inline void check_all_told(const Registered& registered,
   for (const auto& [type, where] : by_type(told)) {
     advice += fmt::format(
         ". AnatomyOf<{}> was run for {}, but does not describe them: add them there, blocks with "
-        "encoder(...) or decoder(...), parameters that are not to be initialised with "
-        "unscaled(...)",
+        "encoder(...) or decoder(...), a table of positions with positions(...), a norm of your "
+        "own "
+        "with norm(...), unless its class derives from evenkeel::NormModule, and parameters that "
+        "are not to be initialised with unscaled(...)",
         type,
         where);
   }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <numeric>
 #include <tuple>
+#include <unordered_set>
 
 namespace evenkeel {
 
@@ -153,12 +154,51 @@ inline void AnatomyBuilder::tell_bias(const torch::Tensor& tensor,
 inline void AnatomyBuilder::tell_by_type(torch::nn::Module& module, Stack stack) {
   const auto found = stacks_.find(&module);
   if (found != stacks_.end()) stack = found->second;
+  const auto tell_unless_told = [&](const torch::Tensor& tensor, std::optional<Role> role) {
+    const auto at = registered_.find(tensor).value();
+    if (!role || !told_[at].empty()) return;
+    const bool position =
+        role == Role::kEmbedding && detail::names_positions(registered_.parameters()[at].name);
+    const auto entries =
+        tell_tensor(tensor, {{position ? Role::kPosition : *role}}, stack, /*sublayer=*/-1);
+    anatomy_.parameters[entries.front()].by_name = position;
+  };
   for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
-    if (!told_[registered_.find(parameter.value()).value()].empty()) continue;
-    const auto role = detail::role_by_type(module, parameter.key());
-    if (role) tell_tensor(parameter.value(), {{*role}}, stack, -1);
+    tell_unless_told(parameter.value(), detail::role_by_type(module, parameter.key()));
+  }
+  if (const auto* holder = dynamic_cast<const detail::HasNorms*>(&module)) {
+    for (const auto& norm : holder->norm_modules()) {
+      for (const auto& parameter : norm->parameters()) tell_unless_told(parameter, Role::kNorm);
+    }
   }
   for (const auto& child : module.children()) tell_by_type(*child, stack);
+}
+
+/// The norms of the model in order of registration: modules that are norms by their class, by the
+/// module that holds them, or by description; then other parameters whose role is norm.
+inline std::vector<std::string> AnatomyBuilder::norm_names() const {
+  std::unordered_set<const torch::nn::Module*> norms;
+  for (const auto& sublayer : anatomy_.sublayers) {
+    for (const auto& norm : sublayer.norms) norms.insert(norm.module.get());
+  }
+  for (const auto& registered : registered_.modules()) {
+    if (detail::is_norm(*registered.module)) norms.insert(registered.module);
+    if (const auto* holder = dynamic_cast<const detail::HasNorms*>(registered.module)) {
+      for (const auto& norm : holder->norm_modules()) norms.insert(norm.get());
+    }
+  }
+  std::vector<std::string> names;
+  for (const auto& registered : registered_.modules()) {
+    if (norms.count(registered.module) != 0) names.push_back(detail::path_of(registered));
+  }
+  for (size_t i = 0; i < told_.size(); ++i) {
+    const auto& parameter = registered_.parameters()[i];
+    const bool is_norm = anatomy_.parameters[told_[i].front()].role == Role::kNorm;
+    if (is_norm && norms.count(registered_.modules()[parameter.holder].module) == 0) {
+      names.push_back(parameter.name);
+    }
+  }
+  return names;
 }
 
 /// Sorts the entries in order of registration, and updates all indices of them.

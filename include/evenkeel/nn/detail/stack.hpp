@@ -8,6 +8,7 @@
 #include <evenkeel/nn/feed_forward.hpp>
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/stack_options.hpp>
+#include <evenkeel/residual/detail/has_norms.hpp>
 #include <evenkeel/residual/residual.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
@@ -44,14 +45,9 @@ inline Position position_in(const StackOptions& options, Stack stack, int64_t in
   const auto kinds = sublayer_kinds(options, stack);
   const auto in_a_layer = static_cast<int64_t>(kinds.size());
   const bool encoder = stack == Stack::kEncoder;
-  Position position;
-  position.stack = stack;
-  position.kind = kinds[static_cast<size_t>(index % in_a_layer)];
-  position.layer = index / in_a_layer;
-  position.index = index;
-  position.num_res_layers = in_a_layer * options.num_layers();
-  position.encoder_layers = encoder ? options.num_layers() : options.other_layers();
-  position.decoder_layers = encoder ? options.other_layers() : options.num_layers();
+  const auto in_stack = encoder ? &Position::encoder_only : &Position::decoder_only;
+  auto position = in_stack(options.num_layers(), index / in_a_layer, index % in_a_layer, kinds);
+  (encoder ? position.decoder_layers : position.encoder_layers) = options.other_layers();
   return position;
 }
 
@@ -127,7 +123,7 @@ inline torch::TensorOptions query_options(const torch::Tensor& x) {
 /// Base class of encoder and decoder: layers, and a norm at the end if `Norms::need_final_norm()`
 /// is true of the last sub-layer.
 template <typename Derived>
-class StackModule : public torch::nn::Cloneable<Derived> {
+class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detail::HasNorms {
  public:
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
@@ -141,6 +137,12 @@ class StackModule : public torch::nn::Cloneable<Derived> {
     for (auto& layer : layers) layer->reset_parameters();
     if (!norm.is_empty()) norm.reset_parameters();
     return draw();
+  }
+
+  /// The norm at the end, if there is one; the layers know their own.
+  std::vector<std::shared_ptr<torch::nn::Module>> norm_modules() const override {
+    if (norm.is_empty()) return {};
+    return {norm.ptr()};
   }
 
   StackOptions options;       ///< The options with which this was constructed.
