@@ -22,6 +22,10 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/admin_profile.hpp
+    include/evenkeel/diagnose/branch_report.hpp
+    include/evenkeel/diagnose/check_branches.hpp
+    include/evenkeel/diagnose/detail/admin_profiler.hpp
     include/evenkeel/diagnose/detail/elements.hpp
     include/evenkeel/diagnose/detail/flat_copies.hpp
     include/evenkeel/diagnose/detail/moved_weights.hpp
@@ -32,6 +36,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/detail/saved_tensor.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/diagnose/output_change_options.hpp
+    include/evenkeel/diagnose/profile_admin.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/detail/scaled_draw.hpp

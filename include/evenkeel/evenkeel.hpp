@@ -15,8 +15,12 @@
 #include <evenkeel/core/omega.hpp>
 #include <evenkeel/core/position.hpp>
 #include <evenkeel/core/version.hpp>
+#include <evenkeel/diagnose/admin_profile.hpp>
+#include <evenkeel/diagnose/branch_report.hpp>
+#include <evenkeel/diagnose/check_branches.hpp>
 #include <evenkeel/diagnose/output_change.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>
+#include <evenkeel/diagnose/profile_admin.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/scheme_init.hpp>

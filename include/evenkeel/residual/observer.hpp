@@ -24,6 +24,16 @@ struct SublayerEvent {
   const torch::Tensor& output;        ///< y, the input of the next sub-layer's shortcut.
 };
 
+/// One residual sub-layer whose branch has been computed, but not its output. Shapes as in
+/// `SublayerEvent`.
+struct BranchEvent {
+  const torch::nn::Module& residual;  ///< The module that will add shortcut and branch.
+  const Position& position;           ///< Position of the sub-layer in the model.
+  const torch::Tensor& input;         ///< x, the input of the shortcut.
+  const torch::Tensor& branch;        ///< f(x), before dropout and the branch's gain.
+  double dropout;  ///< Probability with which the residual drops elements of f(x) in this pass.
+};
+
 /// The weights of one attention of a forward pass.
 struct AttentionEvent {
   const torch::nn::Module& attention;  ///< The attention module.
@@ -40,16 +50,22 @@ struct AttentionEvent {
 ///     model->forward(src, tgt);
 ///
 /// If there is an `on_attention`, attention weights are computed in addition to the fused
-/// attention; otherwise they are never computed. Observers may be nested; each receives every
+/// attention; otherwise they are never computed. `on_branch` is called just before a residual adds
+/// shortcut and branch, with its gains: it may write new values into their tensors, as
+/// `profile_admin` does. Observers may be nested; each receives every
 /// event. An exception thrown by a callback propagates out of the model's forward pass.
 class Observer {
  public:
   using OnSublayer = std::function<void(const SublayerEvent&)>;
   using OnAttention = std::function<void(const AttentionEvent&)>;
+  using OnBranch = std::function<void(const BranchEvent&)>;
 
-  explicit Observer(OnSublayer on_sublayer, OnAttention on_attention = nullptr)
+  explicit Observer(OnSublayer on_sublayer,
+                    OnAttention on_attention = nullptr,
+                    OnBranch on_branch = nullptr)
       : on_sublayer_(std::move(on_sublayer)),
         on_attention_(std::move(on_attention)),
+        on_branch_(std::move(on_branch)),
         outer_(innermost()) {
     innermost() = this;
   }
@@ -81,6 +97,14 @@ class Observer {
     }
   }
 
+  /// Calls `on_branch` of every observer in this thread that has one. A custom residual module
+  /// calls this before it reads its gains.
+  static void notify_branch(const BranchEvent& event) {
+    for (auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
+      if (observer->on_branch_) observer->on_branch_(event);
+    }
+  }
+
   /// Calls `on_attention` of every observer in this thread that has one.
   static void notify_attention(const torch::nn::Module& attention, const torch::Tensor& weights) {
     for (auto* observer = innermost(); observer != nullptr; observer = observer->outer_) {
@@ -96,6 +120,7 @@ class Observer {
 
   OnSublayer on_sublayer_;
   OnAttention on_attention_;
+  OnBranch on_branch_;
   Observer* outer_;
   int64_t seen_ = 0;
 };

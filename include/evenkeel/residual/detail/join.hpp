@@ -50,6 +50,9 @@ inline torch::Tensor join_and_notify(const torch::nn::Module& residual,
                                      const torch::Tensor& f_x,
                                      const AnyNorm& sum_norm,
                                      double gain) {
+  if (Observer::any()) {
+    Observer::notify_branch({residual, position, terms.x, f_x, terms.dropout});
+  }
   auto y = sum_norm.is_empty() ? join(terms) : join(terms, sum_norm, gain, false).y;
   if (Observer::any()) Observer::notify(residual, position, terms.x, f_x, y);
   return y;
