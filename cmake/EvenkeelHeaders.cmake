@@ -66,10 +66,10 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cuda/source.hpp
     include/evenkeel/kernels/cuda/sums.cuh
     include/evenkeel/kernels/cuda/tuning.hpp
-    include/evenkeel/kernels/detail/cold.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
+    include/evenkeel/kernels/detail/platform.hpp
     include/evenkeel/kernels/detail/residual_args.hpp
     include/evenkeel/kernels/detail/residual_call.hpp
     include/evenkeel/kernels/detail/residual_form.hpp

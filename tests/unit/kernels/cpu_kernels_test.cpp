@@ -3,9 +3,9 @@
 #include <evenkeel/kernels/cpu/dropout.hpp>
 #include <evenkeel/kernels/cpu/kernels.hpp>
 #include <evenkeel/kernels/cpu/lanes.hpp>
-#include <evenkeel/kernels/cpu/launch.hpp>
 #include <evenkeel/kernels/cpu/parallel_chunks.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
+#include <evenkeel/kernels/detail/run_kernel.hpp>
 #include <evenkeel/kernels/fused_residual.hpp>
 
 #include "all_close.hpp"
@@ -19,7 +19,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace evenkeel {
@@ -63,11 +66,12 @@ class CpuKernelsTest : public ::testing::TestWithParam<detail::cpu::Kernels> {
   static Tensors results(const detail::cpu::Kernels& kernels, detail::ResidualCall call) {
     torch::manual_seed(4);
     torch::Tensor saved;
-    const auto outputs = detail::cpu::forward(kernels, call, &saved);
+    call.cpu = &kernels;
+    const auto outputs = detail::run_forward(call, &saved);
     for (int i = 0; i < detail::kInputs; ++i) call.form.want(i);
     const auto& dy = outputs.sum;  // any numbers
     const auto& dsum = outputs.y;
-    const auto gradients = detail::cpu::backward(kernels, call, dy, dsum, saved);
+    const auto gradients = detail::run_backward(call, dy, dsum, saved, /*inputs_stayed=*/true);
     Tensors results{outputs.y, outputs.sum};
     results.insert(results.end(), gradients.begin(), gradients.end());
     return results;
@@ -114,11 +118,13 @@ INSTANTIATE_TEST_SUITE_P(Instructions,
 
 // Random123's known answers for threefry4x32 with 20 rounds.
 TEST(ThreefryTest, GivesTheKnownAnswers) {
-  using L = detail::cpu::Lanes<1>;
-  uint32_t words[4] = {0, 0, 0, 0};
+  using L = detail::cpu::Lanes<4>;
+  L::U words[4] = {};
   detail::cpu::threefry<L, 20>(words, {0, 0, 0, 0});
-  EXPECT_EQ(std::vector<uint32_t>(words, words + 4),
-            (std::vector<uint32_t>{0x9c6ca96a, 0xe17eae66, 0xfc10ecd4, 0x5256a7d8}));
+  const uint32_t expected[4] = {0x9c6ca96a, 0xe17eae66, 0xfc10ecd4, 0x5256a7d8};
+  for (int word = 0; word < 4; ++word) {
+    for (int lane = 0; lane < L::kLanes; ++lane) EXPECT_EQ(words[word][lane], expected[word]);
+  }
 }
 
 TEST(HalfTest, IsWidenedAndNarrowedAsLibTorchDoes) {
@@ -152,14 +158,18 @@ TEST(HalfTest, IsWidenedAndNarrowedAsLibTorchDoes) {
 
 TEST(ParallelChunksTest, DoesEachChunkOnceOnSeveralThreads) {
   const ThreadsGuard guard(4);
-  std::vector<std::atomic<int>> done(1000);
-  std::atomic<int> parts{0};
-  detail::cpu::parallel_chunks(1000, 10, [&](int64_t begin, int64_t end) {
-    ++parts;
+  constexpr int64_t kRows = 1000 * detail::cpu::kChunkRows - 5;
+  std::vector<std::atomic<int>> done(kRows);
+  std::set<std::thread::id> threads;
+  std::mutex mutex;
+  detail::cpu::parallel_chunks(kRows, 48, [&](int64_t chunk, int64_t begin, int64_t end) {
+    EXPECT_EQ(begin, chunk * detail::cpu::kChunkRows);
     for (int64_t i = begin; i < end; ++i) ++done[static_cast<size_t>(i)];
+    const std::lock_guard<std::mutex> lock(mutex);
+    threads.insert(std::this_thread::get_id());
   });
   for (const auto& count : done) EXPECT_EQ(count, 1);
-  EXPECT_EQ(parts, 4);
+  EXPECT_EQ(threads.size(), 4U);
 }
 
 TEST(FusedResidualCpuTest, IsOneOperatorOfLibTorchsAtMost) {

@@ -54,27 +54,30 @@ class CubinStoreTest : public ::testing::Test {
 };
 
 TEST_F(CubinStoreTest, GivesBackWhatWasWritten) {
-  const std::vector<char> cubin{'\x7f', 'E', 'L', 'F', '\0', '\n'};
+  const std::string cubin(
+      "\x7f"
+      "ELF\0\n",
+      6);
   CubinStore().write("a.cubin", cubin);
   EXPECT_EQ(CubinStore().read("a.cubin"), cubin);
   EXPECT_TRUE(CubinStore().read("b.cubin").empty());
 }
 
 TEST_F(CubinStoreTest, LeavesNothingElseBehind) {
-  CubinStore().write("a.cubin", {'1'});
-  CubinStore().write("a.cubin", {'2'});
+  CubinStore().write("a.cubin", "1");
+  CubinStore().write("a.cubin", "2");
   EXPECT_EQ(names(), std::vector<std::string>{"a.cubin"});
 }
 
 TEST_F(CubinStoreTest, IsSilentWhereItCannotWrite) {
   { std::ofstream file(folder_ + "/evenkeel"); }  // a file where the folder should be
-  CubinStore().write("a.cubin", {'1'});
+  CubinStore().write("a.cubin", "1");
   EXPECT_TRUE(CubinStore().read("a.cubin").empty());
 }
 
 TEST_F(CubinStoreTest, NamesDifferWithWhatIsCompiled) {
-  EXPECT_EQ(CubinStore::name_of("-DD=512"), CubinStore::name_of("-DD=512"));
-  EXPECT_NE(CubinStore::name_of("-DD=512"), CubinStore::name_of("-DD=513"));
+  EXPECT_EQ(CubinStore::name_of("D 512"), CubinStore::name_of("D 512"));
+  EXPECT_NE(CubinStore::name_of("D 512"), CubinStore::name_of("D 513"));
 }
 
 // What a file of the store must be to be loaded.
@@ -99,7 +102,7 @@ class CubinStoreFileTest : public CubinStoreTest {
     EXPECT_EQ(CubinStore().read("a.cubin"), cubin_);
   }
 
-  const std::vector<char> cubin_ = std::vector<char>(1000, 'k');
+  const std::string cubin_ = std::string(1000, 'k');
 };
 
 TEST_F(CubinStoreFileTest, IsWhole) {
@@ -125,7 +128,7 @@ TEST_F(CubinStoreFileTest, HasTheBytesThatWereWritten) {
 }
 
 TEST_F(CubinStoreFileTest, IsWhatItsNameSays) {
-  CubinStore().write("b.cubin", std::vector<char>(1000, 'o'));
+  CubinStore().write("b.cubin", std::string(1000, 'o'));
   ASSERT_EQ(std::rename(path("b.cubin").c_str(), path("a.cubin").c_str()), 0);
   expect_refused();
 }
@@ -166,7 +169,7 @@ TEST_F(CubinStoreFileTest, LiesInAFolderOfTheUsersOwn) {
 }
 
 TEST_F(CubinStoreTest, TakesNoNameThatLeadsElsewhere) {
-  CubinStore().write("../b.cubin", {'1'});
+  CubinStore().write("../b.cubin", "1");
   EXPECT_FALSE(std::ifstream(folder_ + "/b.cubin").good());
   EXPECT_TRUE(CubinStore().read("../b.cubin").empty());
 }

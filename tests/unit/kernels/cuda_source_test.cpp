@@ -82,9 +82,9 @@ TEST(CudaSourceTest, CompilesForEveryGpuThatNvrtcKnows) {
   std::vector<int> compiled;
   for (const int architecture : {70, 75, 80, 90, 120}) {
     for (const auto& form : forms()) {
-      const auto options = options_of(form, tuning_for(form, architecture), architecture);
+      const auto source = source_of(form, tuning_for(form, architecture), architecture);
       try {
-        EXPECT_FALSE(nvrtc.cubin(source_of(form.backward != 0U), options, architecture).empty());
+        EXPECT_FALSE(nvrtc.cubin(source, architecture).empty());
         compiled.push_back(architecture);
       } catch (const c10::Error& error) {
         const std::string said = error.what_without_backtrace();
@@ -101,13 +101,12 @@ TEST(CudaSourceTest, ChecksTheLayoutOfWhatIsPassed) {
   const auto& nvrtc = Nvrtc::get();
   if (!nvrtc.missing.empty()) GTEST_SKIP() << nvrtc.missing << " was not found";
   const auto form = forms().front();
-  auto source = source_of(false);
+  auto source = source_of(form, tuning_for(form, 90), 90);
   const auto member = source.find("unsigned inputs_stayed");
   ASSERT_NE(member, std::string::npos);
   source.insert(member, "double other;\n");
   EXPECT_TRUE(
-      test::throws([&] { nvrtc.cubin(source, options_of(form, tuning_for(form, 90), 90), 90); },
-                   "the program lays it out differently"));
+      test::throws([&] { nvrtc.cubin(source, 90); }, "the program lays it out differently"));
 }
 
 }  // namespace

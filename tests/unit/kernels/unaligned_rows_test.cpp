@@ -27,13 +27,13 @@ class Numbers {
 
   static Numbers random(uint32_t type, int64_t count, std::mt19937& generator) {
     std::normal_distribution<float> normal;
-    std::vector<float> values(static_cast<size_t>(count));
-    for (auto& value : values) value = normal(generator);
+    std::vector<float> values(static_cast<size_t>(whole<4>(count)));
+    for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] = normal(generator);
     Numbers numbers(type, count);
     if (type == 0) {
-      std::memcpy(numbers.first_, values.data(), values.size() * sizeof(float));
+      std::memcpy(numbers.first_, values.data(), static_cast<size_t>(count) * sizeof(float));
     } else {
-      narrow_row<1>(numbers.bits(), values.data(), count, type == 1);
+      narrow_row<4>(numbers.bits(), values.data(), count, type == 1);
     }
     return numbers;
   }
@@ -41,12 +41,13 @@ class Numbers {
   void* data() { return first_; }
   float* floats() { return reinterpret_cast<float*>(first_); }
   std::vector<float> values() {
-    std::vector<float> values(static_cast<size_t>(count_));
+    std::vector<float> values(static_cast<size_t>(whole<4>(count_)));
     if (type_ == 0) {
-      std::memcpy(values.data(), first_, values.size() * sizeof(float));
+      std::memcpy(values.data(), first_, static_cast<size_t>(count_) * sizeof(float));
     } else {
-      widen_row<1>(values.data(), bits(), count_, type_ == 1);
+      widen_row<4>(values.data(), bits(), count_, type_ == 1);
     }
+    values.resize(static_cast<size_t>(count_));
     return values;
   }
 

@@ -3,6 +3,7 @@
 
 #include <evenkeel/kernels/cpu/backward.hpp>
 #include <evenkeel/kernels/cpu/forward.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 
@@ -68,22 +69,21 @@ struct Kernels {
   }
 // NOLINTEND(bugprone-macro-parentheses)
 
-#if defined(__GNUC__)
+#if EVENKEEL_HAS_VECTORS
 EVENKEEL_CPU_KERNELS(Baseline, 4, );  // SSE2, NEON: what every CPU of the kind has
-#else
-EVENKEEL_CPU_KERNELS(Baseline, 1, );
-#endif
-#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(__x86_64__)
 EVENKEEL_CPU_KERNELS(Avx2, 8, __attribute__((target("avx2,fma"))));
 EVENKEEL_CPU_KERNELS(Avx512, 16, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))));
 #endif
+#endif
 #undef EVENKEEL_CPU_KERNELS
 
-/// Those that this CPU can run, the best first.
+/// Those that this CPU can run, the best first; none where the compiler has no vectors.
 inline const std::vector<Kernels>& kernels() {
   static const std::vector<Kernels> usable = [] {
     std::vector<Kernels> kernels;
-#if defined(__GNUC__) && defined(__x86_64__)
+#if EVENKEEL_HAS_VECTORS
+#if defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -93,6 +93,7 @@ inline const std::vector<Kernels>& kernels() {
     if (avx2) kernels.push_back(Avx2::kernels());
 #endif
     kernels.push_back(Baseline::kernels());
+#endif
     return kernels;
   }();
   return usable;

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/platform.hpp>
+
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-#if defined(__GNUC__)  // Clang too
-#define EVENKEEL_ALWAYS_INLINE __attribute__((always_inline))
-#define EVENKEEL_NEVER_INLINE __attribute__((noinline))
-#else
-#define EVENKEEL_ALWAYS_INLINE
-#define EVENKEEL_NEVER_INLINE
-#endif
 
 /// The CPU's kernels are written once, over N float32 lanes of the compiler's vectors. All of it is
 /// inlined into a few functions for each set of instructions (kernels.hpp), which so decide
@@ -18,7 +13,19 @@
 /// whole vectors: whatever has other columns is copied to where zeros fill the last.
 namespace evenkeel::detail::cpu {
 
-#if defined(__GNUC__)
+constexpr int64_t kMostLanes = 16;
+
+/// `columns`, and those that fill the last of its vectors of N.
+template <int N>
+EVENKEEL_ALWAYS_INLINE constexpr int64_t whole(int64_t columns) {
+  return (columns + N - 1) / N * N;
+}
+
+/// N of float32 (`F`), of uint32 (`U`) and of double (`D`) at once.
+template <int N>
+struct Lanes;
+
+#if EVENKEEL_HAS_VECTORS
 template <typename T, int N>
 struct VectorOf {
   using Type __attribute__((vector_size(sizeof(T) * N))) = T;
@@ -29,34 +36,7 @@ struct VectorOf {
     Unaligned v;
   };
 };
-#endif
 
-/// N of float32 (`F`), of uint32 (`U`) and of double (`D`) at once.
-template <int N>
-struct Lanes;
-
-/// One at a time, where the compiler has no vectors.
-template <>
-struct Lanes<1> {
-  using F = float;
-  using U = uint32_t;
-  using D = double;
-  static constexpr int kLanes = 1;
-
-  struct LooseF {
-    F v;
-  };
-
-  static LooseF& at(float* p) { return *reinterpret_cast<LooseF*>(p); }
-  static const LooseF& at(const float* p) { return *reinterpret_cast<const LooseF*>(p); }
-  static void widen(U& bits, const uint16_t* p) { bits = *p; }
-  static void narrow(uint16_t* p, const U& bits) { *p = static_cast<uint16_t>(bits); }
-  static void widen(D& wide, const F& value) { wide = static_cast<double>(value); }
-  static void store(float* p, const D& value) { *p = static_cast<float>(value); }
-  static void count(U& value, uint32_t first, uint32_t /*step*/) { value = first; }
-};
-
-#if defined(__GNUC__)
 template <int N>
 struct Lanes {
   using F = typename VectorOf<float, N>::Type;
@@ -104,19 +84,11 @@ EVENKEEL_ALWAYS_INLINE inline void from_bits(typename L::F& value, const typenam
   std::memcpy(&value, &bits, sizeof(bits));
 }
 
-constexpr int64_t kMostLanes = 16;
-
-/// `columns`, and those that fill the last of its vectors of N.
-template <int N>
-EVENKEEL_ALWAYS_INLINE constexpr int64_t whole(int64_t columns) {
-  return (columns + N - 1) / N * N;
-}
-
 /// The sum of N lanes, by halves.
 template <int N>
 EVENKEEL_ALWAYS_INLINE inline float sum_of(const typename Lanes<N>::F& value) {
-  if constexpr (N == 1) {
-    return value;
+  if constexpr (N == 2) {
+    return value[0] + value[1];
   } else {
     typename Lanes<N / 2>::F low;
     typename Lanes<N / 2>::F high;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 
+#if EVENKEEL_HAS_POSIX
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#endif
 
 #include <array>
 #include <atomic>
@@ -15,7 +17,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-#include <vector>
 
 namespace evenkeel::detail::cuda {
 
@@ -30,6 +31,8 @@ inline std::array<uint64_t, 2> hash_of(const char* bytes, size_t count) {
   return hashes;
 }
 
+#if EVENKEEL_HAS_POSIX
+
 /// Compiled kernels on disk, in $XDG_CACHE_HOME/evenkeel or ~/.cache/evenkeel, so that the next
 /// start of a program need not compile them. The folder is made for its user alone, and neither
 /// read nor written where it belongs to, or may be written by, anyone else; neither is followed a
@@ -42,11 +45,12 @@ class CubinStore {
     const char* cache = std::getenv("XDG_CACHE_HOME");
     const char* home = std::getenv("HOME");
     if (cache != nullptr && *cache != '\0') {
-      parents_ = {cache};
+      parent_ = cache;
     } else if (home != nullptr && *home != '\0') {
-      parents_ = {home, std::string(home) + "/.cache"};
+      home_ = home;
+      parent_ = home_ + "/.cache";
     }
-    if (!parents_.empty()) folder_ = parents_.back() + "/evenkeel";
+    if (!parent_.empty()) folder_ = parent_ + "/evenkeel";
   }
 
   /// Of all that decides what the compiler makes: its source, its options and its version.
@@ -60,7 +64,7 @@ class CubinStore {
   }
 
   /// Empty where there is none that can be trusted.
-  EVENKEEL_COLD std::vector<char> read(const std::string& name) const {
+  EVENKEEL_COLD std::string read(const std::string& name) const {
     const Descriptor folder = open_folder();
     if (!folder.is_open() || !is_file_name(name)) return {};
     const Descriptor file(openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
@@ -71,21 +75,22 @@ class CubinStore {
       return {};
     }
     Header header{};
-    std::vector<char> cubin(static_cast<size_t>(status.st_size) - sizeof(header));
+    std::string cubin(static_cast<size_t>(status.st_size) - sizeof(header), '\0');
     if (!read_all(file.get(), &header, sizeof(header)) ||
         !read_all(file.get(), cubin.data(), cubin.size())) {
       return {};
     }
     const Header right = header_of(name, cubin);
-    return std::memcmp(&header, &right, sizeof(header)) == 0 ? cubin : std::vector<char>{};
+    return std::memcmp(&header, &right, sizeof(header)) == 0 ? cubin : std::string();
   }
 
   /// Written beside its place and renamed, so that no one reads half of it.
-  EVENKEEL_COLD void write(const std::string& name, const std::vector<char>& cubin) const {
+  EVENKEEL_COLD void write(const std::string& name, const std::string& cubin) const {
     static std::atomic<unsigned> count{0};
     if (folder_.empty() || !is_file_name(name)) return;
-    for (const auto& parent : parents_) mkdir(parent.c_str(), 0700);
-    mkdir(folder_.c_str(), 0700);
+    for (const auto* missing : {&home_, &parent_, &folder_}) {
+      if (!missing->empty()) mkdir(missing->c_str(), 0700);
+    }
     const Descriptor folder = open_folder();
     if (!folder.is_open()) return;
     const auto own =
@@ -131,9 +136,8 @@ class CubinStore {
     int descriptor_;
   };
 
-  static Header header_of(const std::string& name, const std::vector<char>& cubin) {
-    std::vector<char> all(name.begin(), name.end());
-    all.insert(all.end(), cubin.begin(), cubin.end());
+  static Header header_of(const std::string& name, const std::string& cubin) {
+    const std::string all = name + cubin;
     return {{'e', 'v', 'e', 'n', 'k', 'e', 'e', 'l'},
             cubin.size(),
             hash_of(all.data(), all.size())};
@@ -181,8 +185,19 @@ class CubinStore {
     return true;
   }
 
-  std::vector<std::string> parents_;  // made where missing
-  std::string folder_;
+  std::string home_, parent_, folder_;  // made where missing; empty where not used
 };
+
+#else
+
+/// Where files cannot be opened as POSIX does, nothing is kept.
+class CubinStore {
+ public:
+  static std::string name_of(const std::string& everything) { return everything; }
+  static std::string read(const std::string& /*name*/) { return {}; }
+  static void write(const std::string& /*name*/, const std::string& /*cubin*/) {}
+};
+
+#endif
 
 }  // namespace evenkeel::detail::cuda

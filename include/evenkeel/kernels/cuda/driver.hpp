@@ -3,9 +3,11 @@
 
 #include <evenkeel/kernels/cuda/nvrtc.hpp>
 #include <evenkeel/kernels/cuda/shared_library.hpp>
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 
+#include <c10/core/Device.h>
 #include <c10/core/Stream.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/util/Exception.h>
 
 #include <array>
@@ -14,6 +16,25 @@
 #include <string>
 
 namespace evenkeel::detail::cuda {
+
+/// A CUDA device is the current one for as long as this lives. Other devices need nothing.
+class OnDevice {
+ public:
+  explicit OnDevice(c10::Device device) : before_(device) {
+    if (!device.is_cuda()) return;
+    guard_ = c10::impl::getDeviceGuardImpl(device.type());
+    before_ = guard_->exchangeDevice(device);
+  }
+  ~OnDevice() {
+    if (guard_ != nullptr) guard_->uncheckedSetDevice(before_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  const c10::impl::DeviceGuardImplInterface* guard_ = nullptr;
+  c10::Device before_;
+};
 
 /// What is called of the CUDA driver and of LibTorch's CUDA part.
 struct Driver {
@@ -53,9 +74,7 @@ struct Driver {
   /// Throws what the driver says of an error.
   void check(int result, const char* call) const {
     if (result == 0) return;
-    const char* text = "unknown error";
-    cuGetErrorString(result, &text);
-    TORCH_CHECK(false, "evenkeel: ", call, " failed: ", text, " (", result, ")");
+    fail(result, call);
   }
 
   int attribute(int which, int device) const {
@@ -86,35 +105,50 @@ struct Driver {
     if (current != context) check(cuCtxSetCurrent(context), "cuCtxSetCurrent");
   }
 
+  Handle current_stream(c10::Device device) const {
+    const auto stream = c10::impl::getDeviceGuardImpl(device.type())->getStream(device);
+    return cuda_stream(&stream);
+  }
+
  private:
+  [[noreturn]] EVENKEEL_COLD void fail(int result, const char* call) const {
+    const char* text = "unknown error";
+    cuGetErrorString(result, &text);
+    std::string message = "evenkeel: ";
+    message.append(call).append(" failed: ").append(text);
+    message.append(" (").append(std::to_string(result)).append(")");
+    TORCH_CHECK(false, message);
+  }
+
   EVENKEEL_COLD Driver() {
-    const SharedLibrary cuda("CUDA's driver", {"libcuda.so.1", "libcuda.so"});
-    const auto c10_cuda = SharedLibrary::loaded("libc10_cuda.so");
-    const auto torch_cuda = SharedLibrary::loaded("libtorch_cuda.so");
+    const SharedLibrary cuda("CUDA's driver", {"libcuda.so.1", "libcuda.so"}, /*load=*/true);
+    const SharedLibrary c10_cuda("libc10_cuda.so", {"libc10_cuda.so"}, /*load=*/false);
+    const SharedLibrary torch_cuda("libtorch_cuda.so", {"libtorch_cuda.so"}, /*load=*/false);
     std::string missing = Nvrtc::get().missing;
-#define EVENKEEL_FIND(name) cuda.find(name, #name, missing)
-    EVENKEEL_FIND(cuGetErrorString);
-    EVENKEEL_FIND(cuCtxGetCurrent);
-    EVENKEEL_FIND(cuCtxSetCurrent);
-    EVENKEEL_FIND(cuDevicePrimaryCtxRetain);
-    EVENKEEL_FIND(cuDeviceGetAttribute);
-    EVENKEEL_FIND(cuModuleLoadData);
-    EVENKEEL_FIND(cuModuleGetFunction);
-    EVENKEEL_FIND(cuFuncSetAttribute);
-    EVENKEEL_FIND(cuOccupancyMaxActiveBlocksPerMultiprocessor);
-    EVENKEEL_FIND(cuLaunchKernel);
-    EVENKEEL_FIND(cuThreadExchangeStreamCaptureMode);
-#undef EVENKEEL_FIND
-    c10_cuda.find(cuda_stream, "_ZNK3c104cuda10CUDAStream6streamEv", missing);
+#define EVENKEEL_SYMBOL(name) {#name, &name}
+    cuda.find({EVENKEEL_SYMBOL(cuGetErrorString),
+               EVENKEEL_SYMBOL(cuCtxGetCurrent),
+               EVENKEEL_SYMBOL(cuCtxSetCurrent),
+               EVENKEEL_SYMBOL(cuDevicePrimaryCtxRetain),
+               EVENKEEL_SYMBOL(cuDeviceGetAttribute),
+               EVENKEEL_SYMBOL(cuModuleLoadData),
+               EVENKEEL_SYMBOL(cuModuleGetFunction),
+               EVENKEEL_SYMBOL(cuFuncSetAttribute),
+               EVENKEEL_SYMBOL(cuOccupancyMaxActiveBlocksPerMultiprocessor),
+               EVENKEEL_SYMBOL(cuLaunchKernel),
+               EVENKEEL_SYMBOL(cuThreadExchangeStreamCaptureMode)},
+              missing);
+    c10_cuda.find({{"_ZNK3c104cuda10CUDAStream6streamEv", &cuda_stream}}, missing);
+    std::string may_be_missing;
+    cuda.find({EVENKEEL_SYMBOL(cuLaunchKernelEx)}, may_be_missing);
+#undef EVENKEEL_SYMBOL
+    torch_cuda.find({{"_ZN2at17CUDAGeneratorImpl17philox_cuda_stateEm", &philox_cuda_state}},
+                    may_be_missing);
     usable_ = missing.empty();
     if (!usable_) {
-      TORCH_WARN("evenkeel: residuals are not fused on CUDA, since ", missing, " was not found");
+      missing.insert(0, "evenkeel: residuals are not fused on CUDA, since ");
+      TORCH_WARN(missing.append(" was not found"));
     }
-    std::string may_be_missing;
-    cuda.find(cuLaunchKernelEx, "cuLaunchKernelEx", may_be_missing);
-    torch_cuda.find(philox_cuda_state,
-                    "_ZN2at17CUDAGeneratorImpl17philox_cuda_stateEm",
-                    may_be_missing);
   }
 
   bool usable_ = false;

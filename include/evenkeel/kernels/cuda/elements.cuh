@@ -4,8 +4,8 @@
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/shared_code.hpp>
 
-// Elements of a row and how they travel. What is written in capitals comes from the compiler's options
-// (form_options() and tuning_options() in kernel.hpp):
+// Elements of a row and how they travel. What is written in capitals is defined by source_of() in
+// source.hpp:
 //
 //   D               length of a row
 //   VEC, TPR, GROUPS   elements a load, threads a row, rows that a block works on at once

@@ -5,23 +5,19 @@
 #include <evenkeel/kernels/cuda/module.hpp>
 #include <evenkeel/kernels/cuda/source.hpp>
 #include <evenkeel/kernels/cuda/tuning.hpp>
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 
 #include <c10/core/Device.h>
-#include <c10/core/DeviceGuard.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
-#include <forward_list>
-#include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
-#include <vector>
 
 namespace evenkeel::detail::cuda {
 
@@ -33,14 +29,10 @@ class Kernel {
     constexpr int kMultiprocessors = 16;
     constexpr int kMaxDynamicShared = 8;
     const int device = static_cast<int>(form.device);
-    const c10::OptionalDeviceGuard guard(
-        c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device)));
+    const OnDevice on_device({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device)});
     driver.make_context_current(device);
     const int architecture = driver.architecture(device);
-    const Module module(driver,
-                        source_of(form.backward != 0U),
-                        options_of(form, tuning, architecture),
-                        architecture);
+    const Module module(driver, source_of(form, tuning, architecture), architecture);
     kernel_.function = module.function(form.backward == 0U ? "evenkeel_residual_forward"
                                                            : "evenkeel_residual_backward");
     kernel_.threads = static_cast<unsigned>(tuning.threads * tuning.groups);
@@ -83,11 +75,11 @@ class Kernel {
   }
 
   void launch(Driver::Handle stream, ResidualArgs& args) const {
-    kernel_.launch(driver_, static_cast<unsigned>(blocks(args.rows)), stream, args);
+    kernel_.launch(driver_, static_cast<unsigned>(blocks(args.rows)), stream, &args);
   }
 
   void launch_sums(Driver::Handle stream, SumsArgs& args) const {
-    sums_.launch(driver_, static_cast<unsigned>((args.columns + 15) / 16), stream, args);
+    sums_.launch(driver_, static_cast<unsigned>((args.columns + 15) / 16), stream, &args);
   }
 
   const Driver& driver() const { return driver_; }
@@ -95,46 +87,50 @@ class Kernel {
   /// The kernel for that form, compiled when it is first asked for; null, after one
   /// warning, where it cannot be had.
   static const Kernel* find(const ResidualForm& form) {
-    thread_local std::vector<std::pair<uint64_t, const Kernel*>> known;  // a few; needs no lock
+    // A list that only grows, at its head, is read without a lock; it outlives other threads.
+    static std::atomic<Entry*> entries{nullptr};
     const auto key = form.key();
-    for (const auto& [its_key, kernel] : known) {
-      if (its_key == key) return kernel;
-    }
-    known.emplace_back(key, find_or_make(form));
-    return known.back().second;
+    auto* entry = entries.load(std::memory_order_acquire);
+    while (entry != nullptr && entry->key != key) entry = entry->next;
+    if (entry == nullptr) entry = add(entries, key);
+    std::call_once(entry->once, [&] { entry->kernel = make(form); });
+    return entry->kernel;
   }
 
  private:
-  EVENKEEL_COLD static const Kernel* find_or_make(const ResidualForm& form) {
-    struct Entry {
-      explicit Entry(uint64_t key_) : key(key_) {}
-      const uint64_t key;
-      std::once_flag once;
-      std::unique_ptr<const Kernel> kernel;
-    };
+  struct Entry {
+    uint64_t key = 0;
+    Entry* next = nullptr;
+    std::once_flag once = {};
+    const Kernel* kernel = nullptr;
+  };
+
+  /// One entry for a key, whichever thread is the first.
+  EVENKEEL_COLD static Entry* add(std::atomic<Entry*>& entries, uint64_t key) {
     static std::mutex mutex;
-    static auto& entries = *new std::forward_list<Entry>;  // outlives other threads
-    Entry* entry = nullptr;
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      for (auto& each : entries) {
-        if (each.key == form.key()) entry = &each;
-      }
-      if (entry == nullptr) entry = &entries.emplace_front(form.key());
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto* const first = entries.load();
+    for (auto* entry = first; entry != nullptr; entry = entry->next) {
+      if (entry->key == key) return entry;
     }
-    std::call_once(entry->once, [&] { entry->kernel = make(form); });
-    return entry->kernel.get();
+    auto* const entry = new Entry;
+    entry->key = key;
+    entry->next = first;
+    entries.store(entry, std::memory_order_release);
+    return entry;
   }
 
-  EVENKEEL_COLD static std::unique_ptr<const Kernel> make(const ResidualForm& form) {
+  EVENKEEL_COLD static const Kernel* make(const ResidualForm& form) {
     const auto* driver = Driver::get();
     if (driver == nullptr) return nullptr;
     try {
       const int architecture = driver->architecture(static_cast<int>(form.device));
-      TORCH_CHECK(architecture >= 70, "expected sm_70 or newer, but got sm_", architecture);
+      if (architecture < 70) {
+        TORCH_CHECK(false, "expected sm_70 or newer, but got sm_" + std::to_string(architecture));
+      }
       auto tuning = tuning_for(form, architecture);
       if (driver->cuLaunchKernelEx == nullptr) tuning.launch_early = false;
-      return std::make_unique<const Kernel>(*driver, form, tuning);
+      return new Kernel(*driver, form, tuning);
     } catch (const std::exception& error) {
       const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
       TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ",

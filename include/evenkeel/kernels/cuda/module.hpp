@@ -4,43 +4,34 @@
 #include <evenkeel/kernels/cuda/cubin_store.hpp>
 #include <evenkeel/kernels/cuda/driver.hpp>
 #include <evenkeel/kernels/cuda/nvrtc.hpp>
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 
-#include <array>
 #include <string>
-#include <vector>
 
 namespace evenkeel::detail::cuda {
 
-/// Under what name the disk keeps what NVRTC makes of all that.
+/// Under what name the disk keeps what that version of NVRTC makes of the source.
 EVENKEEL_COLD inline std::string cubin_name(const Nvrtc& nvrtc,
                                             const std::string& source,
-                                            const std::vector<std::string>& options,
                                             int architecture) {
-  int major = 0;
-  int minor = 0;
-  nvrtc.nvrtcVersion(&major, &minor);
+  int numbers[] = {architecture, 0, 0};
+  nvrtc.nvrtcVersion(&numbers[1], &numbers[2]);
   std::string everything = source;
-  for (const auto& option : options) everything += '\n' + option;
-  everything += "\nsm_" + std::to_string(architecture) + " NVRTC " + std::to_string(major) + "." +
-                std::to_string(minor);
+  for (const int number : numbers) everything.append(" ").append(std::to_string(number));
   return CubinStore::name_of(everything);
 }
 
 /// Compiled code on one device.
 class Module {
  public:
-  EVENKEEL_COLD Module(const Driver& driver,
-                       const std::string& source,
-                       const std::vector<std::string>& options,
-                       int architecture)
+  EVENKEEL_COLD Module(const Driver& driver, const std::string& source, int architecture)
       : driver_(driver) {
     static const CubinStore store;
     const auto& nvrtc = Nvrtc::get();
-    const auto name = cubin_name(nvrtc, source, options, architecture);
+    const auto name = cubin_name(nvrtc, source, architecture);
     auto cubin = store.read(name);
     if (!cubin.empty() && load(cubin) == 0) return;
-    cubin = nvrtc.cubin(source, options, architecture);
+    cubin = nvrtc.cubin(source, architecture);
     driver.check(load(cubin), "cuModuleLoadData");
     store.write(name, cubin);
   }
@@ -53,7 +44,7 @@ class Module {
 
  private:
   /// Allowed while a CUDA graph is captured: it puts nothing on a stream.
-  EVENKEEL_COLD int load(const std::vector<char>& cubin) {
+  EVENKEEL_COLD int load(const std::string& cubin) {
     int mode = 2;  // relaxed
     driver_.cuThreadExchangeStreamCaptureMode(&mode);
     const int result = driver_.cuModuleLoadData(&module_, cubin.data());
@@ -72,13 +63,8 @@ struct DeviceFunction {
   unsigned shared_bytes = 0;
   bool launch_early = false;  ///< Does it wait for its predecessor itself?
 
-  /// `argument` is the kernel's only one.
-  template <typename Argument>
-  void launch(const Driver& driver,
-              unsigned blocks,
-              Driver::Handle stream,
-              Argument& argument) const {
-    std::array<void*, 1> arguments{&argument};
+  /// `argument` points to the kernel's only one.
+  void launch(const Driver& driver, unsigned blocks, Driver::Handle stream, void* argument) const {
     if (!launch_early) {
       driver.check(driver.cuLaunchKernel(function,
                                          blocks,
@@ -89,7 +75,7 @@ struct DeviceFunction {
                                          1,
                                          shared_bytes,
                                          stream,
-                                         arguments.data(),
+                                         &argument,
                                          nullptr),
                    "cuLaunchKernel");
       return;
@@ -116,7 +102,7 @@ struct DeviceFunction {
     attribute.id = kProgrammaticStreamSerialization;
     attribute.value.allowed = 1;
     const Config config{{blocks, 1, 1}, {threads, 1, 1}, shared_bytes, stream, &attribute, 1};
-    driver.check(driver.cuLaunchKernelEx(&config, function, arguments.data(), nullptr),
+    driver.check(driver.cuLaunchKernelEx(&config, function, &argument, nullptr),
                  "cuLaunchKernelEx");
   }
 };

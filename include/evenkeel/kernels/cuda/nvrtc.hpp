@@ -2,13 +2,12 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/shared_library.hpp>
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 
 #include <c10/util/Exception.h>
 
 #include <cstddef>
 #include <string>
-#include <vector>
 
 namespace evenkeel::detail::cuda {
 
@@ -34,55 +33,49 @@ struct Nvrtc {
   }
 
   /// What it makes of `source` for the GPU `architecture`, such as 90.
-  EVENKEEL_COLD std::vector<char> cubin(const std::string& source,
-                                        std::vector<std::string> options,
-                                        int architecture) const {
-    options.push_back("--gpu-architecture=sm_" + std::to_string(architecture));
-    options.emplace_back("--std=c++17");
-    std::vector<const char*> arguments;
-    arguments.reserve(options.size());
-    for (const auto& option : options) arguments.push_back(option.c_str());
+  EVENKEEL_COLD std::string cubin(const std::string& source, int architecture) const {
+    const std::string gpu = "--gpu-architecture=sm_" + std::to_string(architecture);
+    const char* const options[] = {gpu.c_str(), "--std=c++17"};
     Program program = nullptr;
-    const int made =
+    int result =
         nvrtcCreateProgram(&program, source.c_str(), "evenkeel_residual.cu", 0, nullptr, nullptr);
-    TORCH_CHECK(made == 0, "nvrtcCreateProgram failed (", made, ")");
-    const int compiled =
-        nvrtcCompileProgram(program, static_cast<int>(arguments.size()), arguments.data());
+    if (result == 0) result = nvrtcCompileProgram(program, 2, options);
     size_t size = 0;
-    std::string log;
-    std::vector<char> cubin;
-    if (compiled != 0) {
-      nvrtcGetProgramLogSize(program, &size);
-      log.resize(size);
-      nvrtcGetProgramLog(program, log.data());
-    } else {
+    std::string made;
+    if (result == 0) {
       nvrtcGetCUBINSize(program, &size);
-      cubin.resize(size);
-      nvrtcGetCUBIN(program, cubin.data());
+      made.resize(size);
+      nvrtcGetCUBIN(program, made.data());
+    } else {
+      if (program != nullptr) nvrtcGetProgramLogSize(program, &size);
+      made.resize(size);
+      if (size > 0) nvrtcGetProgramLog(program, made.data());
     }
-    nvrtcDestroyProgram(&program);
-    TORCH_CHECK(compiled == 0, "NVRTC failed (", compiled, ") for sm_", architecture, ": ", log);
-    return cubin;
+    if (program != nullptr) nvrtcDestroyProgram(&program);
+    if (result != 0) {
+      made.insert(0, "NVRTC failed (" + std::to_string(result) + ") with " + gpu + ": ");
+      TORCH_CHECK(false, made);
+    }
+    return made;
   }
 
  private:
   EVENKEEL_COLD Nvrtc() {
-    const SharedLibrary library("NVRTC",
-                                {"libcaffe2_nvrtc.so",
-                                 SharedLibrary::beside_torch("libcaffe2_nvrtc.so"),
-                                 "libnvrtc.so.13",
-                                 "libnvrtc.so.12",
-                                 "libnvrtc.so"});
-#define EVENKEEL_FIND(name) library.find(name, #name, missing)
-    EVENKEEL_FIND(nvrtcVersion);
-    EVENKEEL_FIND(nvrtcCreateProgram);
-    EVENKEEL_FIND(nvrtcCompileProgram);
-    EVENKEEL_FIND(nvrtcGetCUBINSize);
-    EVENKEEL_FIND(nvrtcGetCUBIN);
-    EVENKEEL_FIND(nvrtcGetProgramLogSize);
-    EVENKEEL_FIND(nvrtcGetProgramLog);
-    EVENKEEL_FIND(nvrtcDestroyProgram);
-#undef EVENKEEL_FIND
+    const SharedLibrary library(
+        "NVRTC",
+        {"libcaffe2_nvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
+        /*load=*/true);
+#define EVENKEEL_SYMBOL(name) {#name, &name}
+    library.find({EVENKEEL_SYMBOL(nvrtcVersion),
+                  EVENKEEL_SYMBOL(nvrtcCreateProgram),
+                  EVENKEEL_SYMBOL(nvrtcCompileProgram),
+                  EVENKEEL_SYMBOL(nvrtcGetCUBINSize),
+                  EVENKEEL_SYMBOL(nvrtcGetCUBIN),
+                  EVENKEEL_SYMBOL(nvrtcGetProgramLogSize),
+                  EVENKEEL_SYMBOL(nvrtcGetProgramLog),
+                  EVENKEEL_SYMBOL(nvrtcDestroyProgram)},
+                 missing);
+#undef EVENKEEL_SYMBOL
   }
 };
 

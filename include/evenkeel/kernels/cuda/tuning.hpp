@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cold.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 
 #include <algorithm>

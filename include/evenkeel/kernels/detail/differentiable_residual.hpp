@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cold.hpp>
 #include <evenkeel/kernels/detail/plain_residual.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
 #include <evenkeel/kernels/detail/run_kernel.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>

@@ -28,11 +28,11 @@ EVENKEEL_SHARED_CODE(
       unsigned threshold;
       float scale;
       unsigned long long seed;
+      unsigned long long* random;  // holds seed (and offset) as used, for backward
 
       // CUDA alone: the place in the sequence of the generator. In a CUDA graph, seed and offset
-      // are addresses that each replay fills. `random` holds both as used, for backward.
+      // are addresses that each replay fills.
       unsigned long long offset, offset_in_graph;
-      unsigned long long* random;
       unsigned captured;
     };
 

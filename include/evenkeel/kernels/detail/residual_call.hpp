@@ -2,13 +2,18 @@
 #pragma once
 
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 #include <evenkeel/kernels/residual_terms.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/TensorSubclassLikeUtils.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/DispatchKeySet.h>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +23,9 @@
 
 namespace evenkeel::detail {
 
+namespace cpu {
+struct Kernels;
+}
 namespace cuda {
 class Kernel;
 }
@@ -33,7 +41,8 @@ struct ResidualCall {
   ResidualTerms terms;
   ResidualNorm norm;
   ResidualForm form;
-  const cuda::Kernel* kernel = nullptr;  ///< On CUDA.
+  const cpu::Kernels* cpu = nullptr;   ///< What computes it: this,
+  const cuda::Kernel* cuda = nullptr;  ///< or this.
 
   /// In the order of `Input`.
   std::array<at::Tensor*, kInputs> inputs() {
@@ -51,9 +60,22 @@ struct ResidualCall {
 /// A gradient for each `Input`, undefined where it is not wanted.
 using ResidualGradients = std::array<at::Tensor, kInputs>;
 
+/// Memory for a tensor on the device of `beside`, which is the current one, without the ways
+/// through LibTorch's dispatcher that at::empty takes.
+EVENKEEL_NEVER_INLINE inline at::Tensor new_tensor(const at::Tensor& beside,
+                                                   at::IntArrayRef sizes,
+                                                   at::ScalarType type) {
+  const bool is_cuda = beside.is_cuda();
+  auto* const allocator =
+      is_cuda ? at::detail::getCUDAHooks().getCUDADeviceAllocator() : c10::GetCPUAllocator();
+  const c10::DispatchKeySet keys(is_cuda ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU);
+  return at::Tensor(at::detail::empty_generic(sizes, allocator, keys, type, {}));
+}
+
 /// Backward needs, beside the inputs, the seed and offset of the dropout (of 64 bits each), and
 /// then the statistics of the rows. Forward keeps them in a tensor of float32.
 constexpr int64_t kSavedRandom = 4;
+constexpr int64_t kSavedStats = 3;  ///< floats of a row at most: those of the CPU
 
 /// The kernels' number for a type; -1 for a type that they do not know.
 inline int type_code(at::ScalarType type) {
@@ -156,8 +178,9 @@ inline std::optional<ResidualCall> kernel_call(const ResidualTerms& terms,
   return call;
 }
 
-/// What both directions and both devices pass to a kernel of that call.
-inline ResidualArgs args_of(const ResidualCall& call) {
+/// What both directions and both devices pass to a kernel of that call. `saved` may be undefined.
+EVENKEEL_NEVER_INLINE inline ResidualArgs args_of(const ResidualCall& call,
+                                                  const at::Tensor& saved) {
   const auto address = [](const at::Tensor& tensor) {
     return tensor.defined() ? tensor.const_data_ptr() : nullptr;
   };
@@ -169,6 +192,11 @@ inline ResidualArgs args_of(const ResidualCall& call) {
   args.bias = address(call.terms.bias);
   args.norm_weight = address(call.norm.weight);
   args.norm_bias = address(call.norm.bias);
+  if (saved.defined()) {
+    auto* const numbers = static_cast<float*>(saved.mutable_data_ptr());
+    args.random = reinterpret_cast<unsigned long long*>(numbers);
+    args.stats = numbers + kSavedRandom;
+  }
   args.rows = call.rows();
   args.eps = static_cast<float>(call.norm.eps);
   args.threshold = dropout_threshold(call.terms.dropout);

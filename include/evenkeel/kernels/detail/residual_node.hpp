@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/kernels/detail/cold.hpp>
 #include <evenkeel/kernels/detail/differentiable_residual.hpp>
+#include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
 #include <evenkeel/kernels/detail/run_kernel.hpp>
 
@@ -11,15 +11,17 @@
 #include <c10/util/Exception.h>
 #include <c10/util/intrusive_ptr.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -59,25 +61,23 @@ class ResidualNode : public torch::autograd::Node {
     }
     if (!differentiated) return outputs;
     const auto node = make_node<ResidualNode>();
-    node->set_next_edges(torch::autograd::collect_next_edges(*inputs[kX],
-                                                             *inputs[kFX],
-                                                             *inputs[kShortcut],
-                                                             *inputs[kBranch],
-                                                             *inputs[kBias],
-                                                             *inputs[kNormWeight],
-                                                             *inputs[kNormBias]));
+    torch::autograd::edge_list edges(kInputs);
     node->for_backward_ = std::move(for_backward);
     node->hooked_ = !at::SavedTensorDefaultHooks::get_tls_state().stack.empty();
     node->sizes_ = call.terms.x.sizes();
     node->device_ = call.terms.x.device();
     for (size_t i = 0; i < kInputs; ++i) {
       if (!inputs[i]->defined()) continue;
+      edges[i] = torch::autograd::impl::gradient_edge(*inputs[i]);
       node->inputs_[i] = torch::autograd::SavedVariable(*inputs[i], /*is_output=*/false);
       *inputs[i] = at::Tensor();
     }
     node->call_ = std::move(call);
-    for (auto* output : {&outputs.sum, &outputs.y}) {
-      if (output->defined()) torch::autograd::set_history(*output, node);
+    node->set_next_edges(std::move(edges));
+    for (const auto* output : {&outputs.sum, &outputs.y}) {
+      if (!output->defined()) continue;
+      const auto number = node->add_input_metadata(*output);
+      torch::autograd::impl::set_gradient_edge(*output, {node, number});
     }
     return outputs;
   }
@@ -114,6 +114,14 @@ class ResidualNode : public torch::autograd::Node {
     return tensor.defined() && at::isTensorSubclassLike(tensor);
   }
 
+  /// Throws what is wrong with what a hook gave back.
+  [[noreturn]] EVENKEEL_COLD void refuse(const at::Tensor& tensor, at::IntArrayRef sizes) const {
+    std::ostringstream text;
+    text << "fused_residual: expected a saved tensor of shape " << sizes << " on " << device_
+         << ", but its hook gave back " << tensor.sizes() << " on " << tensor.device();
+    TORCH_CHECK(false, text.str());
+  }
+
   /// The call as it was. What hooks for saved tensors give back may have another layout or type.
   ResidualCall unpack() const {
     ResidualCall call = call_;
@@ -131,15 +139,7 @@ class ResidualNode : public torch::autograd::Node {
       if (!tensor.defined()) continue;
       const int64_t count = i > kFX ? call.form.count(i) : 0;
       const at::IntArrayRef sizes = i > kFX ? at::IntArrayRef(count) : at::IntArrayRef(sizes_);
-      TORCH_CHECK(tensor.sizes() == sizes && tensor.device() == device_,
-                  "fused_residual: expected a saved tensor of shape ",
-                  sizes,
-                  " on ",
-                  device_,
-                  ", but its hook gave back ",
-                  tensor.sizes(),
-                  " on ",
-                  tensor.device());
+      if (tensor.sizes() != sizes || tensor.device() != device_) refuse(tensor, sizes);
       *inputs[at] = kernel_ready(tensor, type_of_code(types[at]));
     }
     return call;

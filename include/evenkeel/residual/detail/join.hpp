@@ -53,7 +53,9 @@ inline torch::Tensor join_and_notify(const torch::nn::Module& residual,
   if (Observer::any()) {
     Observer::notify_branch({residual, position, terms.x, f_x, terms.dropout});
   }
-  auto y = sum_norm.is_empty() ? join(terms) : join(terms, sum_norm, gain, false).y;
+  constexpr bool kWantSum = false;
+  auto y = sum_norm.is_empty() ? join_residual(terms, {}, kWantSum).sum
+                               : join(terms, sum_norm, gain, kWantSum).y;
   if (Observer::any()) Observer::notify(residual, position, terms.x, f_x, y);
   return y;
 }
