@@ -22,7 +22,7 @@ struct BranchRow {
   double input_variance;   ///< Var[x], over all elements
   double omega;            ///< The shortcut's gain, the root mean square of a vector; else 1
   double branch_variance;  ///< Var[f(x)], before dropout and the branch's gain
-  bool has_omega;
+  bool norm_at_sum;        ///< Whether the sum is normalised, as far as the residual tells
 
   /// The branch's share of the sum's variance, in [0, 1].
   double share() const {
@@ -54,40 +54,41 @@ struct BranchReport {
     return *middle;
   }
 
-  /// What is far from what the scheme assumes, and what to call; empty if nothing is. The limits
-  /// separate models that trained from others in docs/own_models.md.
+  /// What is far from what a scheme assumes, and what to call; empty if nothing is. The limits
+  /// separate the models of docs/own_models.md that trained without warm-up from those that did
+  /// not.
   std::vector<std::string> advice() const {
-    constexpr double kSmallBranch = 0.08;
-    constexpr double kMostOfPostNorm = 1.0;
     constexpr double kWideLogits = 4.0;
-    const bool has_omega =
-        std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.has_omega; });
-    const bool has_norms = std::all_of(rows.begin(), rows.end(), [](const auto& row) {
-      return row.omega != 1.0 || row.input_variance < 4.0;
-    });
+    constexpr double kMostShares = 0.5;
+    constexpr double kSmallBranch = 0.08;
     std::vector<std::string> advice;
-    if (has_omega && median_ratio() < kSmallBranch) {
-      advice.push_back(fmt::format(
-          "Branches are small: half of them have at most {:.3f} of the variance of their input, "
-          "and "
-          "omega is meant for about 0.1 to 1. The model learns slowly. Initialise its weights with "
-          "SchemeInit.",
-          median_ratio()));
-    }
-    if (!has_omega && has_norms && sum_of_shares() > kMostOfPostNorm) {
-      advice.push_back(fmt::format(
-          "One update moves the output of {} sub-layers by {:.1f} times what it moves "
-          "that of one. The model may not train. Scale the shortcuts with AdminResidual "
-          "and initialise the weights with SchemeInit.",
-          rows.size(),
-          sum_of_shares()));
-    }
     if (logit_variance && *logit_variance > kWideLogits) {
       advice.push_back(fmt::format(
-          "Logits have a variance of {:.1f}: the first loss is far above that of equal "
-          "probabilities. The head, or the embedding that it is tied to, is initialised "
-          "too wide. Initialise the weights with SchemeInit.",
+          "The logits have a variance of {:.1f}, so the first loss is far above that of equal "
+          "probabilities. The head, or the embedding that it is tied to, is initialised too wide: "
+          "initialise the weights with SchemeInit.",
           *logit_variance));
+    }
+    const bool normed =
+        std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.norm_at_sum; });
+    if (normed && sum_of_shares() > kMostShares) {
+      advice.push_back(fmt::format(
+          "The shares add up to {:.2f}: an update moves the output so far that the model may not "
+          "train without warm-up or at a high learning rate. Let the shortcuts keep it from "
+          "growing "
+          "with depth, with AdminResidualOptions::output_change_scale(OutputChangeScale::kO1).",
+          sum_of_shares()));
+    }
+    const bool scaled =
+        std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.omega > 1.0; });
+    if (scaled && median_ratio() < kSmallBranch) {
+      advice.push_back(
+          fmt::format("The branches are small: half of them have at most {:.3f} of the variance of "
+                      "their input, "
+                      "and omega is meant for 0.1 to 1. The model learns slowly at first: "
+                      "initialise the weights "
+                      "with SchemeInit.",
+                      median_ratio()));
     }
     return advice;
   }
@@ -111,7 +112,7 @@ struct BranchReport {
     fmt::format_to(std::back_inserter(text), "sum of shares {:.3f}\n", sum_of_shares());
     const auto lines = advice();
     for (const auto& line : lines) text += line + '\n';
-    if (lines.empty()) text += "Branches are as large as the scheme assumes.\n";
+    if (lines.empty()) text += "The branches are as large as the scheme assumes.\n";
     return text;
   }
 

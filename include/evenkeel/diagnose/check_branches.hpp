@@ -6,6 +6,7 @@
 #include <evenkeel/diagnose/detail/admin_profiler.hpp>
 #include <evenkeel/diagnose/detail/restore_guard.hpp>
 #include <evenkeel/residual/observer.hpp>
+#include <evenkeel/residual/residual.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -37,12 +38,13 @@ BranchReport check_branches(Model&& model, F&& forward) {
     const Observer watch([&](const SublayerEvent& event) {
       const auto omega = detail::omega_of(event.residual);
       const double squared = omega.defined() ? omega.square().mean().item<double>() : 1.0;
+      const auto* residual = dynamic_cast<const ResidualImpl*>(&event.residual);
       report.rows.push_back({detail::name_in(module, event.residual),
                              event.position,
                              detail::variance_of(event.input),
                              std::sqrt(squared),
                              detail::variance_of(event.branch),
-                             omega.defined()});
+                             residual == nullptr || residual->norms().sum});
     });
     if constexpr (std::is_void_v<std::invoke_result_t<F&>>) {
       forward();

@@ -284,6 +284,15 @@ TEST_F(AnatomyBuilderTest, SaysToNameTheTypeOfBlocksThatItWasNotToldOf) {
       "Impl derive from evenkeel::NormModule instead. No AnatomyOf was run at all"));
 }
 
+TEST_F(AnatomyBuilderTest, SaysThatAnImplDoesNotNameItsHolder) {
+  test::OwnTransformer model(1, 1, /*tied=*/false);
+  EXPECT_NO_THROW(anatomy_of<test::OwnBlock>(model));
+  EXPECT_TRUE(throws([&] { anatomy_of<test::OwnBlock>(*model); },
+                     "where that is done, pass the evenkeel::test::OwnTransformer instead of its "
+                     "Impl, or name the type, as in anatomy_of<evenkeel::test::OwnTransformer>"));
+  EXPECT_NO_THROW((anatomy_of<test::OwnTransformer, test::OwnBlock>(*model)));
+}
+
 TEST_F(AnatomyBuilderTest, SaysWhichBlocksWereDescribedWhereOthersWereNot) {
   test::OwnStack model(1);
   model->register_module("more", Told([](ToldImpl&, AnatomyBuilder&) {}));

@@ -6,6 +6,7 @@
 #include <evenkeel/residual/admin.hpp>
 #include <evenkeel/residual/admin_residual.hpp>
 #include <evenkeel/residual/post_norm.hpp>
+#include <evenkeel/residual/pre_norm.hpp>
 
 #include "all_close.hpp"
 #include "errors.hpp"
@@ -60,7 +61,7 @@ TEST_P(CheckBranchesTest, MeasuresVariancesAndShares) {
   EXPECT_NEAR(report.sum_of_shares(), 0.5 / (0.25 + omega * omega), 1e-5);
   EXPECT_NEAR(report.median_ratio(), 0.25, 1e-5);
   EXPECT_FALSE(report.logit_variance);
-  EXPECT_TRUE(says(report, "Branches are as large as the scheme assumes."));
+  EXPECT_TRUE(says(report, "The branches are as large as the scheme assumes."));
 }
 
 TEST_P(CheckBranchesTest, SaysWhatIsFarFromWhatTheSchemeAssumes) {
@@ -68,15 +69,22 @@ TEST_P(CheckBranchesTest, SaysWhatIsFarFromWhatTheSchemeAssumes) {
   small.to(device());
   const auto x = 3.0 * randn({64, 8});
   const auto report = check_branches(small, [&] { return small.forward(x); });
-  EXPECT_TRUE(says(report, "Branches are small: half of them have at most 0.010 of the variance"));
-  EXPECT_TRUE(says(report, "Logits have a variance of"));
+  EXPECT_TRUE(
+      says(report, "The branches are small: half of them have at most 0.010 of the variance"));
+  EXPECT_TRUE(says(report, "The logits have a variance of"));
   EXPECT_TRUE(says(report, "SchemeInit"));
 
-  auto post = on_device(nn::Encoder<PostNorm>(test::small_stack(12)));
   const auto ids = randn({2, 5, 8});
-  EXPECT_TRUE(says(check_branches(post, [&] { post->forward(ids); }), "with AdminResidual"));
-  auto admin = on_device(nn::Encoder<Admin>(test::small_stack(12)));
-  EXPECT_TRUE(check_branches(admin, [&] { admin->forward(ids); }).advice().empty());
+  auto post = on_device(nn::Encoder<PostNorm>(test::small_stack(24)));
+  const auto of_post = check_branches(post, [&] { post->forward(ids); });
+  EXPECT_TRUE(says(of_post, "output_change_scale(OutputChangeScale::kO1)"));
+  auto o1 = on_device(nn::Encoder<AdminO1>(test::small_stack(24)));
+  const auto of_o1 = check_branches(o1, [&] { o1->forward(ids); });
+  EXPECT_TRUE(of_o1.advice().empty()) << of_o1;
+  EXPECT_LT(20.0 * of_o1.sum_of_shares(), of_post.sum_of_shares());
+  // Shares are nothing to Pre-LN, whose stream grows instead.
+  auto pre = on_device(nn::Encoder<PreNorm>(test::small_stack(24)));
+  EXPECT_TRUE(check_branches(pre, [&] { pre->forward(ids); }).advice().empty());
 }
 
 TEST_P(CheckBranchesTest, LeavesTheModelAsItWas) {

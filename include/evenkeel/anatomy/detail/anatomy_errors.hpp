@@ -119,13 +119,17 @@ inline std::string advice_for(const std::string& type, const std::string& model)
   if (type.rfind("torch::nn::", 0) == 0) {
     return "specialise evenkeel::AnatomyOf for a module of your own that holds it";
   }
-  if (type == model) return fmt::format("specialise evenkeel::AnatomyOf<{}>", type);
+  if (type == model) {
+    return fmt::format(
+        "specialise evenkeel::AnatomyOf<{0}>; where that is done, pass the {0} instead of its "
+        "Impl, or name the type, as in anatomy_of<{0}>(model)",
+        type);
+  }
   return fmt::format(
       "specialise evenkeel::AnatomyOf<{0}> and name that type, as in anatomy_of<{0}>(model) or "
       "SchemeInit<Scheme, {1}, {0}>; or specialise evenkeel::AnatomyOf<{1}> and describe there "
-      "which "
-      "blocks are the encoder(...) and which the decoder(...). If {0} is a norm, let its Impl "
-      "derive from evenkeel::NormModule instead",
+      "which blocks are the encoder(...) and which the decoder(...). If {0} is a norm, let its "
+      "Impl derive from evenkeel::NormModule instead",
       type,
       model);
 }
@@ -154,9 +158,8 @@ inline void check_all_told(const Registered& registered,
     advice += fmt::format(
         ". AnatomyOf<{}> was run for {}, but does not describe them: add them there, blocks with "
         "encoder(...) or decoder(...), a table of positions with positions(...), a norm of your "
-        "own "
-        "with norm(...), unless its class derives from evenkeel::NormModule, and parameters that "
-        "are not to be initialised with unscaled(...)",
+        "own with norm(...), unless its class derives from evenkeel::NormModule, and parameters "
+        "that are not to be initialised with unscaled(...)",
         type,
         where);
   }
