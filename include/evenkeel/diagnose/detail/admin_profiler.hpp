@@ -29,7 +29,7 @@ inline double variance_of(const torch::Tensor& tensor) {
 
 /// Var[dropout(f)] over masks: a mask keeps E[f] and divides E[f^2] by 1 - p.
 inline double dropped_variance(const torch::Tensor& f, double dropout) {
-  const double mean = f.detach().mean(torch::kFloat64).item<double>();
+  const auto mean = f.detach().mean(torch::kFloat64).item<double>();
   return (variance_of(f) + mean * mean * dropout) / (1.0 - dropout);
 }
 

@@ -125,7 +125,7 @@ struct Driver {
     const SharedLibrary c10_cuda("libc10_cuda.so", {"libc10_cuda.so"}, /*load=*/false);
     const SharedLibrary torch_cuda("libtorch_cuda.so", {"libtorch_cuda.so"}, /*load=*/false);
     std::string missing = Nvrtc::get().missing;
-#define EVENKEEL_SYMBOL(name) {#name, &name}
+#define EVENKEEL_SYMBOL(name) {#name, &(name)}
     cuda.find({EVENKEEL_SYMBOL(cuGetErrorString),
                EVENKEEL_SYMBOL(cuCtxGetCurrent),
                EVENKEEL_SYMBOL(cuCtxSetCurrent),

@@ -65,7 +65,7 @@ struct Nvrtc {
         "NVRTC",
         {"libcaffe2_nvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
         /*load=*/true);
-#define EVENKEEL_SYMBOL(name) {#name, &name}
+#define EVENKEEL_SYMBOL(name) {#name, &(name)}
     library.find({EVENKEEL_SYMBOL(nvrtcVersion),
                   EVENKEEL_SYMBOL(nvrtcCreateProgram),
                   EVENKEEL_SYMBOL(nvrtcCompileProgram),
