@@ -3,11 +3,9 @@
 // makes the table of docs/own_models.md of many such runs.
 #include "model.hpp"
 
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
@@ -21,7 +19,7 @@ namespace {
 struct Run {
   std::string text, model = "layernorm", method = "post", weights = "default";
   bool packed = false;
-  int64_t layers = 24, warmup = 0, steps = 200, seed = 1;
+  int64_t layers = 24, steps = 200, seed = 1;
   int64_t batch = 4, length = 32;
   double rate = 2e-3;
 };
@@ -39,14 +37,12 @@ Run parse(int argc, char** argv) {
                              "admin-o1",
                              "admin-o1-init",
                              "profiled",
-                             "profiled-init",
                              "tfixup",
                              "pre"}));
   app.add_option("--weights", run.weights)->check(CLI::IsMember({"default", "xavier", "normal"}));
   app.add_flag("--packed", run.packed, "query, key and value in one matrix");
   app.add_option("--layers", run.layers, "of the model, both stacks together");
   app.add_option("--rate", run.rate, "learning rate");
-  app.add_option("--warmup", run.warmup, "updates over which the rate rises from 0");
   app.add_option("--steps", run.steps);
   app.add_option("--seed", run.seed);
   app.add_option("--batch", run.batch);
@@ -126,7 +122,7 @@ int main(int argc, char** argv) {
   options.layers = with_encoder ? run.layers / 2 : run.layers;
   options.vocabulary = text.kinds() + 1;
   options.length = run.length;
-  const bool admin = run.method.find("admin") == 0 || run.method.find("profiled") == 0;
+  const bool admin = run.method.find("admin") == 0 || run.method == "profiled";
   if (run.method.find("o1") != std::string::npos) options.scale = evenkeel::OutputChangeScale::kO1;
   options.join = run.method == "tfixup" ? own::Join::kNone
                  : run.method == "pre"  ? own::Join::kPre
@@ -152,7 +148,7 @@ int main(int argc, char** argv) {
     return model->forward(src, characters.slice(1, 0, run.length));
   };
   const auto probe = text.batch(run);
-  if (run.method.find("profiled") == 0) {
+  if (run.method == "profiled") {
     evenkeel::profile_admin(model, [&] { logits_of(probe); });
   }
   nlohmann::json result;
@@ -168,11 +164,6 @@ int main(int argc, char** argv) {
                                   evenkeel::train::FusedAdamOptions().lr(run.rate));
   std::vector<double> losses;
   for (int64_t step = 0; step < run.steps; ++step) {
-    if (step <= run.warmup) {
-      adam.set_lr(
-          run.rate *
-          std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(run.warmup + 1)));
-    }
     const auto characters = text.batch(run);
     const auto loss = torch::nn::functional::cross_entropy(logits_of(characters).flatten(0, 1),
                                                            characters.slice(1, 1).flatten());

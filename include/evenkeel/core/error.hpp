@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <sstream>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace evenkeel::detail {
 
@@ -14,6 +18,18 @@ void require(bool ok, const Parts&... parts) {
   std::ostringstream text;
   (text << ... << parts);
   throw std::invalid_argument(text.str());
+}
+
+/// "a, b, c and 5 more", or "none".
+inline std::string first_of(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 3;
+  if (names.empty()) return "none";
+  std::string text;
+  for (size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+    text += (i > 0 ? ", " : "") + names[i];
+  }
+  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
+  return text;
 }
 
 }  // namespace evenkeel::detail

@@ -75,20 +75,18 @@ struct BranchReport {
       advice.push_back(fmt::format(
           "The shares add up to {:.2f}: an update moves the output so far that the model may not "
           "train without warm-up or at a high learning rate. Let the shortcuts keep it from "
-          "growing "
-          "with depth, with AdminResidualOptions::output_change_scale(OutputChangeScale::kO1).",
+          "growing with depth, with "
+          "AdminResidualOptions::output_change_scale(OutputChangeScale::kO1).",
           sum_of_shares()));
     }
     const bool scaled =
         std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.omega > 1.0; });
     if (scaled && median_ratio() < kSmallBranch) {
-      advice.push_back(
-          fmt::format("The branches are small: half of them have at most {:.3f} of the variance of "
-                      "their input, "
-                      "and omega is meant for 0.1 to 1. The model learns slowly at first: "
-                      "initialise the weights "
-                      "with SchemeInit.",
-                      median_ratio()));
+      advice.push_back(fmt::format(
+          "The branches are small: half of them have at most {:.3f} of the variance of their "
+          "input, and omega is meant for 0.1 to 1. The model learns slowly at first: initialise "
+          "the weights with SchemeInit.",
+          median_ratio()));
     }
     return advice;
   }

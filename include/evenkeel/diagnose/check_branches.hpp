@@ -31,6 +31,7 @@ template <typename Model, typename F>
 BranchReport check_branches(Model&& model, F&& forward) {
   auto& module = detail::contained(model);
   BranchReport report;
+  const auto names = detail::names_in(module);
   detail::RestoreGuard guard(module, "check_branches");
   module.eval();
   {
@@ -39,7 +40,7 @@ BranchReport check_branches(Model&& model, F&& forward) {
       const auto omega = detail::omega_of(event.residual);
       const double squared = omega.defined() ? omega.square().mean().item<double>() : 1.0;
       const auto* residual = dynamic_cast<const ResidualImpl*>(&event.residual);
-      report.rows.push_back({detail::name_in(module, event.residual),
+      report.rows.push_back({detail::name_in(names, event.residual),
                              event.position,
                              detail::variance_of(event.input),
                              std::sqrt(squared),

@@ -28,9 +28,9 @@ namespace evenkeel {
 /// omega, if a residual has none or runs twice, if their number differs from num_res_layers, and if
 /// a variance is not finite.
 ///
-/// When it helps and when not is measured in docs/own_models.md: a profile assumes that branches
-/// keep the variance with which they begin, so it protects a model whose weights are initialised as
-/// for `nn::Transformer`, or whose learning rate warms up, and hardly one of small initial weights.
+/// A profile assumes that branches keep the variance with which they begin, so it hardly protects a
+/// model of small initial weights. docs/own_models.md has measured it without warm-up: at the lower
+/// rate it trained models with LayerNorm that Post-norm did not; at the higher it was stuck.
 /// Paper: Liu et al. 2020, https://arxiv.org/abs/2004.08249; code: LiyuanLucasLiu/
 /// Transformer-Clinic.
 template <typename Model, typename F>

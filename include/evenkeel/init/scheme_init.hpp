@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/anatomy/torch_nn.hpp>
+#include <evenkeel/core/error.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/detail/scaled_draw.hpp>
 #include <evenkeel/residual/scheme.hpp>
@@ -12,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -81,9 +81,9 @@ class SchemeInit {
                 " and ",
                 anatomy.decoder_layers);
     auto notes = notes_on_norms(anatomy, detail::contained(model).name());
-    const auto report = options.redraw() ? apply_init(anatomy, scheme_.draw)
-                                         : apply_init(anatomy, detail::scaled_draw(scheme_));
-    return InitReport(report.rows(), std::move(notes));
+    auto report = options.redraw() ? apply_init(anatomy, scheme_.draw)
+                                   : apply_init(anatomy, detail::scaled_draw(scheme_));
+    return InitReport(std::move(report).rows(), std::move(notes));
   }
 
   const Scheme& scheme() const { return scheme_; }  ///< The scheme whose initialisation this is.
@@ -101,14 +101,7 @@ class SchemeInit {
       return scheme_.norms(anatomy.position(sublayer)).any();
     });
     if (!without || anatomy.norms.empty()) return {};
-    constexpr size_t kNamed = 3;
-    std::string names;
-    for (size_t i = 0; i < std::min(kNamed, anatomy.norms.size()); ++i) {
-      names += (i == 0 ? "" : ", ") + anatomy.norms[i];
-    }
-    if (anatomy.norms.size() > kNamed) {
-      names += fmt::format(" and {} more", anatomy.norms.size() - kNamed);
-    }
+    const auto names = detail::first_of(anatomy.norms);
     TORCH_CHECK(options.allow_norms(),
                 name(),
                 ": expected a model without norms, as the scheme has none, but ",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/core/error.hpp>
 #include <evenkeel/nn/torch_transformer.hpp>
 #include <evenkeel/residual/norms.hpp>
 
@@ -66,17 +67,6 @@ inline void check_norms(Stack stack, const std::vector<Norms>& from, const std::
   }
 }
 
-/// "a, b, c and 5 more"
-inline std::string first_of(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 3;
-  if (names.empty()) return "none";
-  std::string text;
-  for (size_t i = 0; i < std::min(kShown, names.size()); ++i)
-    text += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
-  return text;
-}
-
 }  // namespace detail
 
 /// Copies the weights of one torch::nn::Transformer into another by their names, e.g. from
@@ -121,9 +111,9 @@ inline IncompatibleKeys copy_weights(const torch::nn::Transformer& from,
   TORCH_CHECK(!strict || (keys.missing_keys.empty() && keys.unexpected_keys.empty()),
               "copy_weights: expected models with the same names, but the one that is copied from "
               "lacks: ",
-              detail::first_of(keys.missing_keys),
+              evenkeel::detail::first_of(keys.missing_keys),
               "; and has in addition: ",
-              detail::first_of(keys.unexpected_keys),
+              evenkeel::detail::first_of(keys.unexpected_keys),
               ". Pass strict = false to copy the others");
   const torch::NoGradGuard no_grad;
   for (auto& item : target) {

@@ -16,15 +16,17 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::detail {
 
 /// The variance of all elements, in float32 or wider.
 inline double variance_of(const torch::Tensor& tensor) {
-  const auto values = tensor.detach();
-  const bool is_half = values.scalar_type() != torch::kFloat64;
-  return (is_half ? values.to(torch::kFloat32) : values).var(/*unbiased=*/false).item<double>();
+  const bool is_double = tensor.scalar_type() == torch::kFloat64;
+  const auto values = tensor.detach().to(is_double ? torch::kFloat64 : torch::kFloat32);
+  return values.var(/*unbiased=*/false).item<double>();
 }
 
 /// Var[dropout(f)] over masks: a mask keeps E[f] and divides E[f^2] by 1 - p.
@@ -42,12 +44,21 @@ inline torch::Tensor omega_of(const torch::nn::Module& residual) {
   return {};
 }
 
-/// The registered name of a module in a model.
-inline std::string name_in(const torch::nn::Module& model, const torch::nn::Module& module) {
+/// The registered names of the modules of a model.
+inline std::unordered_map<const torch::nn::Module*, std::string> names_in(
+    const torch::nn::Module& model) {
+  std::unordered_map<const torch::nn::Module*, std::string> names;
   for (const auto& item : model.named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
-    if (item.value().get() == &module) return item.key();
+    names.emplace(item.value().get(), item.key());
   }
-  return module.name();
+  return names;
+}
+
+/// The registered name of a module, or its type if it is none of these.
+inline std::string name_in(const std::unordered_map<const torch::nn::Module*, std::string>& names,
+                           const torch::nn::Module& module) {
+  const auto found = names.find(&module);
+  return found != names.end() ? found->second : module.name();
 }
 
 /// Sets the omegas of a model during one forward pass, each just before its residual reads it.
@@ -62,12 +73,12 @@ class AdminProfiler {
     TORCH_CHECK(omega.defined(),
                 "profile_admin: expected residuals with an omega, as AdminResidual and Residual of "
                 "an Admin scheme have, but ",
-                name_in(model_, event.residual),
+                name_in(names_in(model_), event.residual),
                 " has none");
     for (const auto& [tensor, value] : omegas_) {
       TORCH_CHECK(!tensor.is_same(omega),
                   "profile_admin: expected every residual to run once, but ",
-                  name_in(model_, event.residual),
+                  name_in(names_in(model_), event.residual),
                   " ran twice");
     }
     auto& stack = stack_of(event.position);
@@ -85,7 +96,7 @@ class AdminProfiler {
                 " of the shortcut and ",
                 of_branch,
                 " of the branch of ",
-                name_in(model_, event.residual));
+                name_in(names_in(model_), event.residual));
     stack.next = std::sqrt(of_shortcut + of_branch);
   }
 
