@@ -34,6 +34,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/detail/restore_guard.hpp
     include/evenkeel/diagnose/detail/rng_state.hpp
     include/evenkeel/diagnose/detail/saved_tensor.hpp
+    include/evenkeel/diagnose/largest_input_norm.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/diagnose/profile_admin.hpp
@@ -41,6 +42,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/detail/scaled_draw.hpp
     include/evenkeel/init/init_report.hpp
+    include/evenkeel/init/inits.hpp
     include/evenkeel/init/scheme_init.hpp
     include/evenkeel/init/tfixup_init.hpp
     include/evenkeel/kernels/cpu/backward.hpp
@@ -108,28 +110,46 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/admin.hpp
     include/evenkeel/residual/admin_residual.hpp
     include/evenkeel/residual/any_norm.hpp
+    include/evenkeel/residual/b2t.hpp
+    include/evenkeel/residual/branch_norm.hpp
+    include/evenkeel/residual/complete_p.hpp
+    include/evenkeel/residual/deepnorm.hpp
     include/evenkeel/residual/detail/answers.hpp
+    include/evenkeel/residual/detail/find_by_name.hpp
     include/evenkeel/residual/detail/gains.hpp
     include/evenkeel/residual/detail/has_norms.hpp
     include/evenkeel/residual/detail/join.hpp
     include/evenkeel/residual/dyt.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp
+    include/evenkeel/residual/hybrid_norm.hpp
+    include/evenkeel/residual/keel.hpp
+    include/evenkeel/residual/layer_norm_scaling.hpp
+    include/evenkeel/residual/layer_scale.hpp
+    include/evenkeel/residual/mix_ln.hpp
+    include/evenkeel/residual/norm_former.hpp
     include/evenkeel/residual/norm_module.hpp
     include/evenkeel/residual/norm_type.hpp
     include/evenkeel/residual/norms.hpp
     include/evenkeel/residual/observer.hpp
+    include/evenkeel/residual/peri_ln.hpp
     include/evenkeel/residual/post_norm.hpp
     include/evenkeel/residual/pre_norm.hpp
     include/evenkeel/residual/register_omega.hpp
     include/evenkeel/residual/registry.hpp
     include/evenkeel/residual/residual.hpp
+    include/evenkeel/residual/residual_dual.hpp
     include/evenkeel/residual/residual_options.hpp
     include/evenkeel/residual/residual_stream.hpp
+    include/evenkeel/residual/rezero.hpp
     include/evenkeel/residual/rms_norm.hpp
     include/evenkeel/residual/scale_norm.hpp
     include/evenkeel/residual/scheme.hpp
     include/evenkeel/residual/scheme_holder.hpp
+    include/evenkeel/residual/siamese_norm.hpp
+    include/evenkeel/residual/stack_end.hpp
+    include/evenkeel/residual/stream_kind.hpp
+    include/evenkeel/residual/sub_ln.hpp
     include/evenkeel/residual/tfixup.hpp
     include/evenkeel/train/decay_groups.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp

@@ -5,6 +5,8 @@
 #include "parallel_text.hpp"
 
 #include <evenkeel/core/nearest.hpp>
+#include <evenkeel/init/inits.hpp>
+#include <evenkeel/residual/branch_norm.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <fmt/format.h>
@@ -136,13 +138,30 @@ void expect(bool ok, std::string_view setting, std::string_view expected, const 
 
 }  // namespace
 
-const Scheme& scheme_of_option(const std::string& option, const std::string& name) {
+namespace {
+
+// What `find` returns, whose error "find_scheme: expected ..." becomes one of the option.
+template <typename Find>
+decltype(auto) found(const std::string& option, Find&& find) {
   try {
-    return find_scheme(name);
+    return find();
   } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();  // "find_scheme: expected ..."
+    const std::string text = error.what_without_backtrace();
     throw ConfigError("--" + option + text.substr(text.find(':')));
   }
+}
+
+}  // namespace
+
+const Scheme& scheme_of_option(const std::string& option, const std::string& name) {
+  return found(option, [&]() -> const Scheme& { return find_scheme(name); });
+}
+
+Scheme configured_scheme(const Config& config) {
+  auto scheme = scheme_of_option("scheme", config.scheme);
+  if (config.scheme == BranchNorm::kName) scheme = branch_norm(config.branchnorm_steps);
+  if (config.init.empty()) return scheme;
+  return with_init(std::move(scheme), found("init", [&] { return find_init(config.init); }));
 }
 
 json to_json(const Config& config) {
@@ -218,7 +237,13 @@ void set_option(Config& config, const std::string& name, const std::vector<std::
 }
 
 Config resolved(Config c) {
-  const bool warmup = scheme_of_option("scheme", c.scheme).warmup;
+  expect(c.branchnorm_steps >= 1, "branchnorm-steps", "at least 1", c.branchnorm_steps);
+  const auto scheme = configured_scheme(c);
+  expect(c.admin_profile.empty() || scheme.profiled,
+         "admin-profile",
+         "--scheme admin-profiled",
+         c.scheme);
+  const bool warmup = scheme.warmup;
   if (!c.lr) c.lr = warmup ? 1e-3 : 5e-4;
   if (!c.warmup) c.warmup = warmup ? 4000 : 0;
 

@@ -36,6 +36,9 @@ struct Config {
   int64_t byte_fallback = 0;  ///< 1: missing characters are spelled as bytes; takes 256 pieces.
 
   std::string scheme = "admin";     ///< One of `schemes()`.
+  std::string init;                 ///< One of `inits()`; empty: the scheme's.
+  std::string admin_profile;        ///< Transformer-Clinic's file, for admin-profiled.
+  int64_t branchnorm_steps = 4000;  ///< Updates in which branchnorm's gain grows to 1.
   int64_t encoder_layers = 6;       ///< Layers of the encoder.
   int64_t decoder_layers = 6;       ///< Layers of the decoder.
   int64_t embed_dim = 512;          ///< Width of the residual stream.
@@ -96,6 +99,12 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("character-coverage", c.character_coverage, "share of characters with pieces", false);
   visit("byte-fallback", c.byte_fallback, "1: other characters as bytes, 256 pieces", false);
   visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
+  visit("init", c.init, "other initial weights; `evenkeel-translate inits` lists them", false);
+  visit("admin-profile",
+        c.admin_profile,
+        "profile.ratio.init of admin-profiled; without, the first batch is profiled",
+        true);
+  visit("branchnorm-steps", c.branchnorm_steps, "updates in which its gain grows to 1", false);
   visit("encoder-layers", c.encoder_layers, "layers of the encoder", false);
   visit("decoder-layers", c.decoder_layers, "layers of the decoder", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
@@ -153,6 +162,10 @@ void set_option(Config& config, const std::string& name, const std::vector<std::
 /// Returns the scheme of the given name. Throws ConfigError, which names the option, if there is
 /// none.
 const Scheme& scheme_of_option(const std::string& option, const std::string& name);
+
+/// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
+/// unknown name.
+Scheme configured_scheme(const Config& config);
 
 /// Returns `config` with the defaults of its scheme filled in. Throws ConfigError for invalid
 /// values, before anything is read or written.

@@ -13,6 +13,7 @@
 #include "vocabulary.hpp"
 
 #include <evenkeel/core/version.hpp>
+#include <evenkeel/init/inits.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Parallel.h>
@@ -212,7 +213,10 @@ struct MeasureCommand {
       : command(app.add_subcommand(
             "output-change", "measure the output change of fresh encoders against their depth")) {
     command->add_option("--schemes", options.schemes, "which; default: all")->delimiter(',');
-    add_integers(*command, "--depths", options.depths, "encoder layers", 1, 10'000);
+    command->add_option("--model", options.model, "encoder, decoder, or both: an encoder-decoder")
+        ->check(CLI::IsMember({"encoder", "decoder", "both"}))
+        ->capture_default_str();
+    add_integers(*command, "--depths", options.depths, "layers of each stack", 1, 10'000);
     add_integer(*command, "--embed-dim", options.embed_dim, "width", 1, 1'000'000);
     add_integer(*command, "--num-heads", options.num_heads, "heads", 1, 1'000'000);
     add_integer(*command,
@@ -241,24 +245,35 @@ struct MeasureCommand {
   std::string output;
 };
 
-struct SchemesCommand {
-  explicit SchemesCommand(CLI::App& app)
-      : command(app.add_subcommand("schemes", "list the schemes that --scheme takes")) {
+// Lists what has a name, a title and a summary: schemes, inits.
+template <typename Named>
+struct ListCommand {
+  ListCommand(CLI::App& app, const char* name, const char* help, const std::vector<Named>& all_)
+      : all(all_), command(app.add_subcommand(name, help)) {
     command->add_flag("--json", json, "print JSON, one object per line");
   }
 
   void run() const {
+    size_t name = 0;
+    size_t title = 0;
+    for (const auto& each : all) {
+      name = std::max(name, each.name.size());
+      title = std::max(title, each.title.size());
+    }
     std::string text;
-    for (const auto& scheme : schemes()) {
-      const nlohmann::json object{{"name", scheme.name},
-                                  {"title", scheme.title},
-                                  {"summary", scheme.summary}};
-      text += json ? object.dump() + "\n"
-                   : fmt::format("{:14}  {:14}  {}\n", scheme.name, scheme.title, scheme.summary);
+    for (const auto& each : all) {
+      const nlohmann::json object{{"name", each.name},
+                                  {"title", each.title},
+                                  {"summary", each.summary}};
+      text +=
+          json
+              ? object.dump() + "\n"
+              : fmt::format("{:{}}  {:{}}  {}\n", each.name, name, each.title, title, each.summary);
     }
     write_file("", text);
   }
 
+  const std::vector<Named>& all;
   CLI::App* command;
   bool json = false;
 };
@@ -273,7 +288,8 @@ int run(int argc, char** argv) {
   ScoreCommand score_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
-  SchemesCommand schemes_command(app);
+  ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
+  ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
   try {
     parse_command_line(app, argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -294,6 +310,7 @@ int run(int argc, char** argv) {
   if (*vocabulary_command.command) vocabulary_command.run();
   if (*measure_command.command) measure_command.run();
   if (*schemes_command.command) schemes_command.run();
+  if (*inits_command.command) inits_command.run();
   return 0;
 }
 

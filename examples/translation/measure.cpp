@@ -5,6 +5,8 @@
 #include "model.hpp"
 
 #include <evenkeel/diagnose/output_change.hpp>
+#include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/encoder.hpp>
 #include <evenkeel/nn/positions.hpp>
 #include <evenkeel/residual/registry.hpp>
@@ -20,33 +22,80 @@ namespace evenkeel::translation {
 
 namespace {
 
-OutputChange measure(const Scheme& scheme,
-                     const MeasureOptions& options,
-                     int64_t layers,
-                     int64_t seed,
-                     torch::Device device) {
+/// The stacks that are measured; either may be missing.
+struct MeasuredImpl : torch::nn::Module {
+  MeasuredImpl(const Scheme& scheme, const MeasureOptions& options, int64_t layers) {
+    const bool both = options.model == "both";
+    const auto stack =
+        nn::StackOptions(layers, options.embed_dim, options.num_heads, options.dim_feedforward)
+            .other_layers(both ? layers : 0)
+            .cross_attention(both);
+    if (options.model != "decoder") {
+      encoder = register_module("encoder", nn::Encoder<>(scheme, stack));
+      sublayers += static_cast<int64_t>(encoder->layers.size() * 2);
+    }
+    if (options.model != "encoder") {
+      decoder = register_module("decoder", nn::Decoder<>(scheme, stack));
+      sublayers += static_cast<int64_t>(decoder->layers.size() * (both ? 3 : 2));
+    }
+  }
+
+  /// The output of the last stack for random tokens as the input of each.
+  torch::Tensor forward(const torch::Tensor& src, const torch::Tensor& tgt) {
+    torch::Tensor memory;
+    if (!encoder.is_empty()) memory = encoder->forward(src);
+    return decoder.is_empty() ? memory : decoder->forward(tgt, memory);
+  }
+
+  bool ends_in_norm() const {
+    const auto ends = [](const auto& stack) {
+      return !stack->end->is_identity() ||
+             stack->layers.back()->sublayers.back().residual->norms().sum;
+    };
+    return decoder.is_empty() ? ends(encoder) : ends(decoder);
+  }
+
+  nn::Encoder<> encoder;
+  nn::Decoder<> decoder;
+  int64_t sublayers = 0;
+};
+TORCH_MODULE(Measured);
+
+struct Measurement {
+  OutputChange change;
+  int64_t sublayers;
+};
+
+Measurement measure(const Scheme& scheme,
+                    const MeasureOptions& options,
+                    int64_t layers,
+                    int64_t seed,
+                    torch::Device device) {
   torch::manual_seed(static_cast<uint64_t>(seed));
-  nn::Encoder<> encoder(
-      scheme,
-      nn::StackOptions(layers, options.embed_dim, options.num_heads, options.dim_feedforward));
-  encoder->to(device);
+  Measured model(scheme, options, layers);
+  model->to(device);
   Position position;
-  position.encoder_layers = layers;
+  position.encoder_layers = options.model == "decoder" ? 0 : layers;
+  position.decoder_layers = options.model == "encoder" ? 0 : layers;
+  if (options.model == "decoder") position.stack = Stack::kDecoder;
   // distributed as an embedding times sqrt(embed_dim), plus positions
-  const auto x = (torch::randn({1, options.length, options.embed_dim}) *
-                      scheme.draw(Role::kEmbedding, position).gain +
-                  nn::sinusoidal_positions(options.length, options.embed_dim))
-                     .to(device);
-  const bool normed =
-      !encoder->norm.is_empty() || encoder->layers.back()->sublayers.back().residual->norms().sum;
+  const auto tokens = [&] {
+    const auto gain = scheme.draw(Role::kEmbedding, position).gain;
+    return (torch::randn({1, options.length, options.embed_dim}) * gain +
+            nn::sinusoidal_positions(options.length, options.embed_dim))
+        .to(device);
+  };
+  const auto src = tokens();
+  const auto tgt = options.model == "both" ? tokens() : src;
+  if (scheme.profiled) profile_admin(model, [&] { model->forward(src, tgt); });
+  const bool normed = model->ends_in_norm();
   const auto run = [&] {
-    const auto y = encoder->forward(x);
+    const auto y = model->forward(src, tgt);
     return normed ? y : at::layer_norm(y, {options.embed_dim});
   };
-  return output_change(
-      encoder,
-      run,
-      OutputChangeOptions().trials(options.trials).seed(static_cast<uint64_t>(seed)));
+  const auto of_trials =
+      OutputChangeOptions().trials(options.trials).seed(static_cast<uint64_t>(seed));
+  return {output_change(model, run, of_trials), model->sublayers};
 }
 
 }  // namespace
@@ -61,18 +110,19 @@ void measure_output_change(const MeasureOptions& options,
   for (const auto& name : options.schemes) measured.push_back(scheme_of_option("schemes", name));
   for (const auto& scheme : options.schemes.empty() ? schemes() : measured) {
     for (const auto layers : options.depths) {
-      std::vector<OutputChange> changes;
+      std::vector<Measurement> changes;
       for (int64_t seed = 1; seed <= options.seeds; ++seed) {
         changes.push_back(measure(scheme, options, layers, seed, device));
       }
       std::sort(changes.begin(), changes.end(), [](const auto& a, const auto& b) {
-        return a.mean < b.mean;
+        return a.change.mean < b.change.mean;
       });
-      const auto& median = changes[changes.size() / 2];
+      const auto& median = changes[changes.size() / 2].change;
       write(nlohmann::json{{"scheme", scheme.name},
                            {"title", scheme.title},
-                           {"encoder_layers", layers},
-                           {"sublayers", 2 * layers},
+                           {"model", options.model},
+                           {"layers", layers},
+                           {"sublayers", changes.front().sublayers},
                            {"mean", median.mean},
                            {"standard_error", median.standard_error}}
                 .dump());

@@ -10,8 +10,10 @@ namespace evenkeel::translation {
 
 /// Options for `measure_output_change`.
 struct MeasureOptions {
-  std::vector<std::string> schemes;           ///< Names; empty for all of `schemes()`.
-  std::vector<int64_t> depths{2, 6, 12, 18};  ///< Encoder layers, two sub-layers each.
+  std::vector<std::string> schemes;  ///< Names; empty for all of `schemes()`.
+  /// encoder; decoder, a decoder alone; or both, an encoder-decoder of equal depths.
+  std::string model = "encoder";
+  std::vector<int64_t> depths{2, 6, 12, 18};  ///< Layers of each stack.
   int64_t embed_dim = 256;
   int64_t num_heads = 8;
   int64_t dim_feedforward = 1024;
@@ -22,10 +24,11 @@ struct MeasureOptions {
   std::string device = "auto";
 };
 
-/// Measures the output change of an untrained encoder at each depth. Calls `write` with one JSON
-/// object for each as soon as it is measured: scheme, encoder_layers, sublayers, mean (median over
-/// seeds of the mean over trials) and standard_error. The output of a scheme without norms is
-/// normalised first, so that all have the same scale.
+/// Measures the output change of an untrained model at each depth. Calls `write` with one JSON
+/// object for each as soon as it is measured: scheme, model, layers, sublayers (of all stacks),
+/// mean (median over seeds of the mean over trials) and standard_error. The output of a scheme
+/// without norms is normalised first, so that all have the same scale. A scheme that is profiled is
+/// profiled on the input.
 void measure_output_change(const MeasureOptions& options,
                            const std::function<void(const std::string& line)>& write);
 

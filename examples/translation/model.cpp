@@ -3,8 +3,6 @@
 
 #include "vocabulary.hpp"
 
-#include <evenkeel/residual/registry.hpp>
-
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
@@ -16,7 +14,7 @@ namespace evenkeel::translation {
 
 nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
   check_memory(config, vocab_size, 1);
-  return {find_scheme(config.scheme),
+  return {configured_scheme(config),
           nn::TransformerOptions()
               .encoder_layers(config.encoder_layers)
               .decoder_layers(config.decoder_layers)

@@ -19,6 +19,7 @@ struct RunFolder {
         lock(folder + "/run.lock"),
         config(folder + "/config.json"),
         vocabulary(folder + "/vocabulary.model"),
+        profile(folder + "/profile.ratio.init"),
         log(folder + "/log.jsonl"),
         last(folder + "/last.safetensors"),
         best(folder + "/best.safetensors") {}
@@ -32,6 +33,7 @@ struct RunFolder {
   std::string lock;
   std::string config;
   std::string vocabulary;
+  std::string profile;
   std::string log;
   std::string last;
   std::string best;

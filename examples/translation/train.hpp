@@ -26,6 +26,7 @@ constexpr const char* to_string(Ending ending) {
 ///
 ///     config.json          the config, everything filled in
 ///     vocabulary.model     SentencePiece's
+///     profile.ratio.init   the omegas with which --scheme admin-profiled began
 ///     log.jsonl            one JSON object a line: training, validation, end
 ///     last.safetensors     all that is needed to go on exactly, from before the first update on
 ///     step-N.safetensors   the ones before it, as many as `keep_last` says

@@ -7,6 +7,8 @@
 #include "training_state.hpp"
 #include "validation.hpp"
 
+#include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/residual/residual.hpp>
 #include <evenkeel/train/schedule.hpp>
 
 #include <ATen/ATen.h>
@@ -97,9 +99,16 @@ Trainer::Trainer(const Config& config,
     const auto stored = std::exchange(state_.texts, texts);
     compare_texts(stored, accept_changed_text);
   }
+  if (model_->scheme().profiled && !checkpoint) profile();
   write_file(folder_.config, to_json(config_).dump(2) + "\n");
   write_file(folder_.vocabulary, vocabulary_->serialized());
   log_.emplace(folder_.log, state_.step, state_.log_lines);
+  if (profile_) {
+    log({{"event", "profile"},
+         {"step", state_.step},
+         {"encoder", profile_->encoder},
+         {"decoder", profile_->decoder}});
+  }
   say_what_is_trained();
 }
 
@@ -182,6 +191,25 @@ void Trainer::compare_texts(const std::map<std::string, Fingerprint>& stored,
   }
 }
 
+// Sets every omega of the model, from a file or from what the first batch shows.
+void Trainer::profile() {
+  const auto batch = make_batch(train_.pairs, schedule_->epoch(0).front());
+  const auto forward = [&] {
+    summed_loss(*model_, batch, device_, /*bfloat16=*/false, config_.label_smoothing);
+  };
+  if (config_.admin_profile.empty()) {
+    profile_ = profile_admin(model_, forward);
+  } else {
+    try {
+      profile_ = AdminProfile::load(config_.admin_profile);
+      apply_profile(model_, forward, *profile_);
+    } catch (const c10::Error& error) {
+      throw ConfigError(std::string("--admin-profile: ") + error.what_without_backtrace());
+    }
+  }
+  write_file(folder_.profile, profile_->to_text());
+}
+
 void Trainer::say_what_is_trained() {
   int64_t parameters = 0;
   for (const auto& parameter : model_->parameters()) parameters += parameter.numel();
@@ -260,6 +288,7 @@ std::vector<Batch> Trainer::next_batches() {
 void Trainer::update(const std::vector<Batch>& batches) {
   int64_t tokens = 0;
   for (const auto& batch : batches) tokens += batch.target_tokens;
+  if (gains_change_) gains_change_ = set_training_step(*model_, state_.step + 1);
   for (const auto& batch : batches) {
     const auto loss = summed_loss(*model_, batch, device_, bfloat16_, config_.label_smoothing);
     (loss / static_cast<double>(tokens)).backward();
@@ -424,6 +453,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   state_ = RunState::from_text(text_of(checkpoint, "state", folder_.last), folder_.last);
   restore_model(checkpoint, folder_.last, *model_);
   restore_training(checkpoint, folder_.last, *model_, *optimizer_, device_);
+  gains_change_ = true;
   logged_step_ = saved_step_ = state_.step;
   skipped_in_a_row_ = 0;
 }

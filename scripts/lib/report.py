@@ -164,9 +164,9 @@ def listed(parts):
 def growth(records, scheme):
     """(from layers, to layers, ratio) of a scheme's output change over the depths measured."""
     points = sorted(
-        (finite(r.get("encoder_layers")), finite(r.get("mean")))
+        (finite(r.get("layers")), finite(r.get("mean")))
         for r in records
-        if r.get("scheme") == scheme and finite(r.get("mean")) and finite(r.get("encoder_layers"))
+        if r.get("scheme") == scheme and finite(r.get("mean")) and finite(r.get("layers"))
     )
     if len(points) < 2 or points[0][1] <= 0:
         return None

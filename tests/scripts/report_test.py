@@ -61,7 +61,7 @@ def stuck(scheme="post"):
 
 
 def change(scheme, layers, value):
-    return {"scheme": scheme, "encoder_layers": layers, "sublayers": 2 * layers, "mean": value, "standard_error": value / 10}
+    return {"scheme": scheme, "layers": layers, "sublayers": 2 * layers, "mean": value, "standard_error": value / 10}
 
 
 class LogTest(unittest.TestCase):

@@ -74,6 +74,15 @@ struct Anatomy {
     position.stack = sublayer.stack;
     position.kind = sublayer.kind;
     position.layer = sublayer.layer;
+    int64_t before = 0;
+    int64_t in_layer = 0;
+    for (const auto& other : sublayers) {
+      if (other.stack != sublayer.stack || other.layer != sublayer.layer) continue;
+      ++in_layer;
+      if (other.index < sublayer.index) ++before;
+    }
+    position.sublayer = before;
+    position.num_sublayers = std::max<int64_t>(in_layer, 1);
     position.index = sublayer.index;
     position.num_res_layers = num_res_layers(sublayer.stack);
     position.encoder_layers = encoder_layers;

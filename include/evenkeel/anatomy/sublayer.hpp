@@ -17,9 +17,13 @@ namespace evenkeel {
 
 /// The place of a norm in a residual sub-layer:
 ///
-///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
+///     x = stream_norm(x);  y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) )
+///     )
 enum class NormSlot {
+  kStream,  ///< On the stream, so that shortcut and branch both read it.
+  kSecond,  ///< On the second stream, where a scheme has two.
   kInput,   ///< On the input of the branch: Pre-LN.
+  kHeads,   ///< On each head's query, key or value.
   kInside,  ///< On the input of the branch's last matrix: Sub-LN.
   kBranch,  ///< On the output of the branch: Peri-LN.
   kSum,     ///< On the sum of shortcut and branch: Post-LN.
@@ -27,8 +31,14 @@ enum class NormSlot {
 
 constexpr const char* to_string(NormSlot slot) {
   switch (slot) {
+    case NormSlot::kStream:
+      return "stream";
+    case NormSlot::kSecond:
+      return "second";
     case NormSlot::kInput:
       return "input";
+    case NormSlot::kHeads:
+      return "heads";
     case NormSlot::kInside:
       return "inside";
     case NormSlot::kBranch:
@@ -40,7 +50,7 @@ constexpr const char* to_string(NormSlot slot) {
 }
 
 /// What a gain of a residual sub-layer multiplies.
-enum class GainSlot { kShortcut, kBranch, kNorm };
+enum class GainSlot { kShortcut, kBranch, kNorm, kHeads };
 
 constexpr const char* to_string(GainSlot slot) {
   switch (slot) {
@@ -50,6 +60,8 @@ constexpr const char* to_string(GainSlot slot) {
       return "branch";
     case GainSlot::kNorm:
       return "norm";
+    case GainSlot::kHeads:
+      return "heads";
   }
   return "?";
 }

@@ -101,4 +101,56 @@ inline DeepNormFactors deepnorm_factors(const Position& position) {
              : deepnorm_decoder_factors(decoder_layers);
 }
 
+/// DeepNorm's initialisation of a parameter of the given role: Xavier normal, with gain beta for
+/// value, attention output and feed-forward matrices.
+inline Draw deepnorm_draw(Role role, const Position& position) {
+  switch (role) {
+    case Role::kQuery:
+    case Role::kKey:
+      return Draw::xavier_normal();
+    case Role::kValue:
+    case Role::kAttentionOutput:
+    case Role::kFeedForwardIn:
+    case Role::kFeedForwardOut:
+      return Draw::xavier_normal(deepnorm_factors(position).beta);
+    default:
+      return plain_draw(role);
+  }
+}
+
+/// Sub-LN's gain of value, attention output and feed-forward matrices: sqrt(ln(2N)) in a model with
+/// one stack of N layers; with M decoder layers, sqrt(ln(3M)) in the decoder and
+/// sqrt(ln(3M) ln(2N) / 3) in the encoder. Paper: Wang et al. 2022,
+/// https://arxiv.org/abs/2210.06423. Throws std::invalid_argument if the position lacks a depth.
+inline double subln_gamma(const Position& position) {
+  const int64_t encoder_layers = position.encoder_layers;
+  const int64_t decoder_layers = position.decoder_layers;
+  const auto log_of = [](int64_t sublayers) { return std::log(static_cast<double>(sublayers)); };
+  if (encoder_layers == 0 || decoder_layers == 0) {
+    return std::sqrt(log_of(2 * (encoder_layers + decoder_layers)));
+  }
+  const double of_decoder = log_of(3 * decoder_layers);
+  return std::sqrt(position.stack == Stack::kDecoder
+                       ? of_decoder
+                       : of_decoder * log_of(2 * encoder_layers) / 3.0);
+}
+
+/// Sub-LN's initialisation of a parameter of the given role: Xavier normal, with gain gamma for
+/// value, attention output and feed-forward matrices, except those of cross-attention.
+inline Draw subln_draw(Role role, const Position& position) {
+  switch (role) {
+    case Role::kQuery:
+    case Role::kKey:
+      return Draw::xavier_normal();
+    case Role::kValue:
+    case Role::kAttentionOutput:
+    case Role::kFeedForwardIn:
+    case Role::kFeedForwardOut:
+      return Draw::xavier_normal(
+          position.kind == SublayerKind::kCrossAttention ? 1.0 : subln_gamma(position));
+    default:
+      return plain_draw(role);
+  }
+}
+
 }  // namespace evenkeel

@@ -10,6 +10,8 @@ enum class Distribution {
   kXavierUniform,  ///< U(-b, b), b = gain * sqrt(6 / (fan_in + fan_out))
   kXavierNormal,   ///< N(0, s^2), s = gain * sqrt(2 / (fan_in + fan_out))
   kFanInNormal,    ///< N(0, s^2), s = gain / sqrt(fan_in); for an embedding, fan_in is embed_dim
+  kFanInUniform,   ///< U(-b, b), b = gain / sqrt(fan_in): torch::nn::Linear's with gain 1
+  kFanOutNormal,   ///< N(0, s^2), s = gain / sqrt(fan_out)
   kNormal,         ///< N(0, gain^2)
   kUniform,        ///< U(-gain, gain)
   kZero,           ///< 0
@@ -24,6 +26,10 @@ constexpr const char* to_string(Distribution distribution) {
       return "Xavier normal";
     case Distribution::kFanInNormal:
       return "fan-in normal";
+    case Distribution::kFanInUniform:
+      return "fan-in uniform";
+    case Distribution::kFanOutNormal:
+      return "fan-out normal";
     case Distribution::kNormal:
       return "normal";
     case Distribution::kUniform:
@@ -35,6 +41,24 @@ constexpr const char* to_string(Distribution distribution) {
   }
   return "?";
 }
+
+namespace detail {
+
+/// Whether the scale of a distribution depends on the matrix's fans.
+constexpr bool reads_fans(Distribution distribution) {
+  switch (distribution) {
+    case Distribution::kXavierUniform:
+    case Distribution::kXavierNormal:
+    case Distribution::kFanInNormal:
+    case Distribution::kFanInUniform:
+    case Distribution::kFanOutNormal:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace detail
 
 /// How a parameter is initialised: a distribution and its gain. A gain means the same for a
 /// separate matrix and for a part of a packed one: the fans are those of the part, such as the
@@ -52,6 +76,12 @@ struct Draw {
   }
   static constexpr Draw fan_in_normal(double gain = 1.0) {
     return {Distribution::kFanInNormal, gain};
+  }
+  static constexpr Draw fan_in_uniform(double gain = 1.0) {
+    return {Distribution::kFanInUniform, gain};
+  }
+  static constexpr Draw fan_out_normal(double gain = 1.0) {
+    return {Distribution::kFanOutNormal, gain};
   }
   static constexpr Draw normal(double standard_deviation) {
     return {Distribution::kNormal, standard_deviation};

@@ -10,32 +10,53 @@
 
 namespace evenkeel {
 
-/// The number of layers of a stack, 0 if there is no such stack, or not given. It converts to
-/// int64_t; if it was not given, that throws std::invalid_argument, which says what to write.
-class Depth {
- public:
-  // NOLINTNEXTLINE(google-explicit-constructor): a depth is a number
-  constexpr Depth(int64_t layers) : layers_(layers) {}
-  static constexpr Depth not_given() { return -1; }
+namespace detail {
 
-  constexpr bool is_given() const { return layers_ >= 0; }
-  // NOLINTNEXTLINE(google-explicit-constructor): a depth is a number
-  operator int64_t() const {
-    detail::require(
-        is_given(),
-        "Position: the scheme depends on the number of layers of a stack, which was not given. In "
-        "an encoder-decoder, write Position::encoder(encoder_layers, layer, sublayer)"
-        ".with_decoder(decoder_layers) and Position::decoder(decoder_layers, layer, sublayer)"
-        ".with_encoder(encoder_layers); in a model with one stack, "
-        "Position::encoder_only(num_layers, layer, sublayer) or Position::decoder_only(num_layers, "
-        "layer, sublayer)");
-    return layers_;
+/// What a position may not have been given. It converts to T; if it was not given, that throws
+/// std::invalid_argument, which says what to write.
+template <typename T, typename Text>
+class Given {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): stands for its value
+  constexpr Given(T value) : value_(value) {}
+  static constexpr Given not_given() {
+    Given given{T{}};
+    given.is_given_ = false;
+    return given;
   }
-  friend int64_t format_as(const Depth& depth) { return depth; }
+
+  constexpr bool is_given() const { return is_given_; }
+  // NOLINTNEXTLINE(google-explicit-constructor): stands for its value
+  operator T() const {
+    require(is_given_,
+            "Position: the scheme depends on ",
+            Text::kWhat,
+            ", which was not given. In an encoder-decoder, write Position::encoder(encoder_layers, "
+            "layer, sublayer).with_decoder(decoder_layers) and Position::decoder(decoder_layers, "
+            "layer, sublayer).with_encoder(encoder_layers); in a model with one stack, "
+            "Position::encoder_only(num_layers, layer, sublayer) or "
+            "Position::decoder_only(num_layers, layer, sublayer)");
+    return value_;
+  }
+  friend T format_as(const Given& given) { return given; }
 
  private:
-  int64_t layers_;
+  T value_;
+  bool is_given_ = true;
 };
+
+struct DepthText {
+  static constexpr const char* kWhat = "the number of layers of a stack";
+};
+struct PlaceText {
+  static constexpr const char* kWhat = "the place of the sub-layer in its stack";
+};
+
+}  // namespace detail
+
+/// The number of layers of a stack, 0 if there is no such stack, or not given. It converts to
+/// int64_t; if it was not given, that throws std::invalid_argument, which says what to write.
+using Depth = detail::Given<int64_t, detail::DepthText>;
 
 /// The position of a residual sub-layer in a model: its index and kind, its layer and stack, and
 /// the depths of both stacks. In a block of your own:
@@ -49,12 +70,17 @@ class Depth {
 struct Position {
   /// The kinds of the sub-layers of one layer, in forward order.
   using Kinds = std::vector<SublayerKind>;
+  /// A kind, or an index or number of sub-layers, that converts like `Depth`.
+  using Kind = detail::Given<SublayerKind, detail::PlaceText>;
+  using Place = detail::Given<int64_t, detail::PlaceText>;
 
   /// The first sub-layer of a stack of `num_res_layers`, in which nothing else is known; enough for
-  /// Admin. A scheme that reads a depth throws, one that reads layer or kind needs another call.
+  /// Admin. A scheme that reads a depth, layer, kind or sublayer throws std::invalid_argument.
   static Position of(int64_t num_res_layers) {
     Position position;
     position.num_res_layers = num_res_layers;
+    position.layer = position.sublayer = position.num_sublayers = Place::not_given();
+    position.kind = Kind::not_given();
     position.encoder_layers = position.decoder_layers = Depth::not_given();
     return position;
   }
@@ -123,9 +149,14 @@ struct Position {
     return position;
   }
 
+  /// Number of layers of its own stack.
+  int64_t num_layers() const { return stack == Stack::kEncoder ? encoder_layers : decoder_layers; }
+
   Stack stack = Stack::kEncoder;
-  SublayerKind kind = SublayerKind::kOther;
-  int64_t layer = 0;           ///< Index of the layer in the stack, from 0.
+  Kind kind = SublayerKind::kOther;
+  Place layer = 0;             ///< Index of the layer in the stack, from 0.
+  Place sublayer = 0;          ///< Index of the sub-layer in its layer, from 0.
+  Place num_sublayers = 1;     ///< Number of sub-layers of its layer.
   int64_t index = 0;           ///< Index of the sub-layer in the stack, from 0, in forward order.
   int64_t num_res_layers = 0;  ///< Number of residual sub-layers of this stack.
   Depth encoder_layers = 0;    ///< Layers of the encoder; 0 if there is none.
@@ -157,6 +188,8 @@ struct Position {
     position.stack = stack;
     position.kind = kinds[static_cast<size_t>(sublayer)];
     position.layer = layer;
+    position.sublayer = sublayer;
+    position.num_sublayers = in_a_layer;
     position.index = layer * in_a_layer + sublayer;
     position.num_res_layers = num_layers * in_a_layer;
     (stack == Stack::kEncoder ? position.encoder_layers : position.decoder_layers) = num_layers;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <evenkeel/core/position.hpp>
+#include <evenkeel/residual/admin.hpp>
 #include <evenkeel/residual/gain.hpp>
-#include <evenkeel/residual/norms.hpp>
 #include <evenkeel/residual/scheme.hpp>
 
 #include <c10/util/Exception.h>
@@ -50,26 +50,30 @@ struct AdminProfile {
   ///
   ///     nn::Transformer<> model(AdminProfile::load("profile.ratio.init").scheme(), options);
   Scheme scheme() const {
-    Scheme scheme;
-    scheme.name = "admin-profiled";
-    scheme.title = "Admin profiled";
-    scheme.summary = "y = norm(omega * x + f(x)), omega trained from what a profile measured";
-    scheme.norms = [](const Position&) { return Norms::at_sum(); };
+    auto scheme = scheme_of<AdminProfiled>();
+    scheme.profiled = false;
     scheme.shortcut = [profile = std::make_shared<AdminProfile>(*this)](const Position& position) {
       return Gain::trained(profile->omega(position), GainShape::kPerChannel);
     };
     return scheme;
   }
 
+  /// What `save` writes.
+  std::string to_text() const {
+    std::string text;
+    for (const auto* stack : {&encoder, &decoder}) {
+      for (size_t i = 0; i < stack->size(); ++i) {
+        text += fmt::format("{} {}\n", i + 1, (*stack)[i]);
+      }
+    }
+    return text;
+  }
+
   /// Writes the file. Throws if it cannot be written; an existing file is then left as it was.
   void save(const std::string& path) const {
     const std::string part = path + ".part";
     std::ofstream file(part, std::ios::binary);
-    for (const auto* stack : {&encoder, &decoder}) {
-      for (size_t i = 0; i < stack->size(); ++i) {
-        file << fmt::format("{} {}\n", i + 1, (*stack)[i]);
-      }
-    }
+    file << to_text();
     file.close();
     const bool written = file.good() && std::rename(part.c_str(), path.c_str()) == 0;
     if (!written) std::remove(part.c_str());

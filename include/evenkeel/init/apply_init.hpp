@@ -21,12 +21,6 @@ namespace evenkeel {
 
 namespace detail {
 
-/// Whether the scale of a distribution depends on the matrix's fans.
-constexpr bool reads_fans(Distribution distribution) {
-  return distribution == Distribution::kXavierUniform ||
-         distribution == Distribution::kXavierNormal || distribution == Distribution::kFanInNormal;
-}
-
 /// Initialises `values`: a matrix or a part of one, of shape (fan_out, fan_in), or any tensor if
 /// the draw does not depend on fans.
 inline void draw(const torch::Tensor& values, const Draw& draw) {
@@ -42,6 +36,14 @@ inline void draw(const torch::Tensor& values, const Draw& draw) {
       break;
     case Distribution::kFanInNormal:
       values.normal_(0.0, draw.gain / std::sqrt(static_cast<double>(values.size(1))));
+      break;
+    case Distribution::kFanInUniform: {
+      const double bound = draw.gain / std::sqrt(static_cast<double>(values.size(1)));
+      values.uniform_(-bound, bound);
+      break;
+    }
+    case Distribution::kFanOutNormal:
+      values.normal_(0.0, draw.gain / std::sqrt(static_cast<double>(values.size(0))));
       break;
     case Distribution::kNormal:
       values.normal_(0.0, draw.gain);

@@ -123,6 +123,10 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   torch::nn::Linear q_proj{nullptr};    ///< If not packed: embed_dim to embed_dim.
   torch::nn::Linear k_proj{nullptr};    ///< embed_dim to kv_dim
   torch::nn::Linear v_proj{nullptr};    ///< embed_dim to kv_dim
+  AnyNorm q_norm;                       ///< On each head's query; each empty if there is none.
+  AnyNorm k_norm;                       ///< On each head's key.
+  AnyNorm v_norm;                       ///< On each head's value.
+  torch::Tensor head_gain;              ///< (num_heads) or (1); undefined if there is none.
   AnyNorm inside_norm;                  ///< On the input of out_proj; empty if there is none.
   torch::nn::Linear out_proj{nullptr};  ///< The output projection.
 
@@ -143,6 +147,13 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   }
 
  private:
+  // project(), with the norms of the heads.
+  QueryKeyValue normed_heads(const torch::Tensor& x, const torch::Tensor& memory);
+  // attend() and output(), with the heads' gains between them.
+  torch::Tensor finish(const torch::Tensor& q,
+                       const torch::Tensor& k,
+                       const torch::Tensor& v,
+                       const AttentionMask& mask);
   void check_input(const char* name, const torch::Tensor& x) const;
   void check_cache(const KeyValueCache& cache, const torch::Tensor& like) const;
 };

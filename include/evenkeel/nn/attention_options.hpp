@@ -3,6 +3,7 @@
 
 #include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/inside_norm.hpp>
+#include <evenkeel/residual/gain.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/arg.h>
@@ -31,6 +32,13 @@ struct MultiHeadAttentionOptions {
   TORCH_ARG(bool, bias) = true;
   /// A norm on the input of the output projection, as in Sub-LN. Default: none
   TORCH_ARG(InsideNorm, inside_norm);
+  /// A norm of each head's query and key, over head_dim values, as in HybridNorm. Default: none
+  TORCH_ARG(InsideNorm, query_key_norm);
+  /// A norm of each head's value. Default: none
+  TORCH_ARG(InsideNorm, value_norm);
+  /// A factor on each head's output, one value per head if it has one per channel, as in
+  /// NormFormer. Default: none
+  TORCH_ARG(Gain, head_gain);
   /// Probability with which an attention weight is dropped during training. Default: 0
   TORCH_ARG(double, dropout) = 0.0;
 

@@ -38,9 +38,16 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
 
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
+    const auto originals = sublayers;
     for (auto& sublayer : sublayers) {
       sublayer.branch = sublayer.branch.clone();
       sublayer.residual = evenkeel::detail::clone_of(sublayer.residual);
+    }
+    for (auto& sublayer : sublayers) {
+      for (size_t i = 0; i < originals.size(); ++i) {
+        if (sublayer.residual->gain_owner() != originals[i].residual.ptr()) continue;
+        sublayer.residual->share_gain_of(sublayers[i].residual.ptr());
+      }
     }
     register_all();
   }
@@ -54,7 +61,14 @@ class LayerImpl : public torch::nn::Cloneable<LayerImpl> {
     }
   }
 
+  /// Throws if the scheme has two streams that run through the whole stack.
   torch::Tensor forward(const torch::Tensor& x, const BranchInputs& inputs = {}) {
+    const auto& residual = *sublayers.front().residual;
+    const auto kind = residual.stream_kind();
+    TORCH_CHECK(kind != StreamKind::kDual && kind != StreamKind::kSiamese,
+                "Layer: expected forward_stream() of a ResidualStream, as ",
+                residual.scheme_title(),
+                " has two streams, but got a tensor");
     return forward_stream(x, inputs).sum();
   }
 
@@ -117,8 +131,10 @@ struct evenkeel::AnatomyOf<evenkeel::nn::Layer> {
       part.branch.describe(sublayer);
       const auto& residual = *part.residual;
       sublayer.gain(residual.omega, GainSlot::kShortcut)
-          .gain(residual.branch_gain, GainSlot::kBranch);
-      for (const auto& [norm, slot] : {std::pair{&residual.input_norm, NormSlot::kInput},
+          .gain(residual.gain_of_branch(), GainSlot::kBranch);
+      for (const auto& [norm, slot] : {std::pair{&residual.stream_norm, NormSlot::kStream},
+                                       {&residual.second_norm, NormSlot::kSecond},
+                                       {&residual.input_norm, NormSlot::kInput},
                                        {&residual.branch_norm, NormSlot::kBranch},
                                        {&residual.sum_norm, NormSlot::kSum}}) {
         if (!norm->is_empty()) sublayer.norm(norm->ptr(), slot);

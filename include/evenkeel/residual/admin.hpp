@@ -64,4 +64,16 @@ struct AdminConstant {
   }
 };
 
+/// Admin as its paper has it: omega is trained, one value per channel, from what `profile_admin`
+/// measures on a batch before training, and is 1 until then.
+struct AdminProfiled {
+  static constexpr const char* kName = "admin-profiled";
+  static constexpr const char* kTitle = "Admin profiled";
+  static constexpr const char* kSummary =
+      "y = norm(omega * x + f(x)), omega trained from what a profile measured";
+  static constexpr bool kProfiled = true;
+  static Norms norms(const Position&) { return Norms::at_sum(); }
+  static Gain shortcut(const Position&) { return Gain::trained(1.0, GainShape::kPerChannel); }
+};
+
 }  // namespace evenkeel

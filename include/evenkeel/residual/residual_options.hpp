@@ -9,6 +9,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <memory>
 
 namespace evenkeel {
 
@@ -46,6 +47,8 @@ class JoinOptions {
 
 }  // namespace detail
 
+class ResidualImpl;
+
 /// Options for `Residual`, e.g. `ResidualOptions(Position::of(36), 512).dropout(0.1)`.
 class ResidualOptions : public detail::JoinOptions<ResidualOptions> {
  public:
@@ -54,6 +57,9 @@ class ResidualOptions : public detail::JoinOptions<ResidualOptions> {
 
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
   EVENKEEL_ARG(NormType, norm);
+  /// The first residual of the layer, whose gain this one uses if the scheme's gain is shared in a
+  /// layer, as ReZero's: `.shares_gain_of(first.ptr())`. Default: none, a gain of its own
+  EVENKEEL_ARG(std::shared_ptr<ResidualImpl>, shares_gain_of);
 };
 
 /// Options for `AdminResidual`, e.g. `AdminResidualOptions(36).as_parameter(true).embed_dim(512)`.

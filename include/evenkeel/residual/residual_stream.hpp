@@ -19,12 +19,14 @@ namespace evenkeel {
 ///     for (auto& layer : layers) stream = layer->residual->apply_branch(stream, layer->branch);
 ///     y = stream.normed(final_norm);
 ///
-/// Copies share one stream: its sum is computed once, with one dropout mask. Shapes: (*,
-/// embed_dim).
+/// Copies share one stream: its sum is computed once, with one dropout mask. A scheme with a second
+/// stream, see `StreamKind`, keeps it here too. Shapes: (*, embed_dim).
 class ResidualStream {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor): a tensor is a stream
   ResidualStream(torch::Tensor x) : sum_(std::move(x)) {}
+  ResidualStream(torch::Tensor x, torch::Tensor second)
+      : sum_(std::move(x)), second_(std::move(second)) {}
   /// A sum that is computed on first use.
   explicit ResidualStream(ResidualTerms terms)
       : pending_(std::make_shared<Pending>(Pending{std::move(terms), {}})) {}
@@ -38,6 +40,9 @@ class ResidualStream {
     }
     return sum_;
   }
+
+  /// The second stream; at the beginning of a stack it is the value of the stream.
+  const torch::Tensor& second() { return second_.defined() ? second_ : sum(); }
 
   /// gain * norm(sum()), fused with the sum if that has not been computed yet.
   torch::Tensor normed(const AnyNorm& norm, double gain = 1.0) {
@@ -60,6 +65,7 @@ class ResidualStream {
   };
 
   torch::Tensor sum_;
+  torch::Tensor second_;
   std::shared_ptr<Pending> pending_;
 };
 

@@ -6,6 +6,7 @@
 #include <evenkeel/residual/detail/answers.hpp>
 #include <evenkeel/residual/gain.hpp>
 #include <evenkeel/residual/norms.hpp>
+#include <evenkeel/residual/stream_kind.hpp>
 
 #include <functional>
 #include <string>
@@ -15,7 +16,8 @@ namespace evenkeel {
 
 /// A scheme defines how the residual sub-layers of a model are built and initialised:
 ///
-///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
+///     x = stream_norm(x);  y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) )
+///     )
 ///
 /// namely the norm placement, the gains, and the initialisation of all parameters. Blocks,
 /// initialisation and measurements work with any scheme. A scheme is written as a struct
@@ -34,6 +36,8 @@ struct Scheme {
   std::string title = "user's scheme";  ///< As its paper writes it, e.g. `Admin O(1)`.
   std::string summary;                  ///< A one-line description.
   bool warmup = true;                   ///< Whether training uses learning-rate warm-up.
+  bool profiled = false;                ///< Whether `profile_admin` sets the gains before training.
+  StreamKind stream = StreamKind::kPlain;  ///< Whether a second stream runs beside x.
 
   /// Norm placement. Default: no norms
   std::function<Norms(const Position&)> norms = [](const Position&) { return Norms::none(); };
@@ -41,6 +45,9 @@ struct Scheme {
   std::function<Gain(const Position&)> shortcut = [](const Position&) { return Gain::one(); };
   /// Gain of the branch. Default: 1
   std::function<Gain(const Position&)> branch = [](const Position&) { return Gain::one(); };
+  /// Gain of the output of every attention head, as NormFormer has it: one value per head, in
+  /// place of channel. Default: 1
+  std::function<Gain(const Position&)> head_gain = [](const Position&) { return Gain::one(); };
   /// Factor on the output of every norm. Default: 1
   std::function<double(const Position&)> norm_gain = [](const Position&) { return 1.0; };
   /// Initialisation of a parameter of the given role. Default: `plain_draw(role)`
@@ -56,9 +63,11 @@ struct Scheme {
 ///     static Gain shortcut(const Position&)
 ///     static Gain branch(const Position&)
 ///     static double norm_gain(const Position&)
+///     static Gain head_gain(const Position&)
 ///     static Draw draw(Role, const Position&)
 ///     static constexpr const char *kName, *kTitle, *kSummary
-///     static constexpr bool kWarmup
+///     static constexpr bool kWarmup, kProfiled
+///     static constexpr StreamKind kStream
 ///
 /// A member with another signature does not compile, nor does one whose name is a common
 /// misspelling.
@@ -79,6 +88,9 @@ Scheme scheme_of() {
   if constexpr (detail::HasMember_norm_gain<S>::value) {
     scheme.norm_gain = [](const Position& position) { return S::norm_gain(position); };
   }
+  if constexpr (detail::HasMember_head_gain<S>::value) {
+    scheme.head_gain = [](const Position& position) { return S::head_gain(position); };
+  }
   if constexpr (detail::HasMember_draw<S>::value) {
     scheme.draw = [](Role role, const Position& position) { return S::draw(role, position); };
   }
@@ -86,6 +98,8 @@ Scheme scheme_of() {
   if constexpr (detail::HasMember_kTitle<S>::value) scheme.title = S::kTitle;
   if constexpr (detail::HasMember_kSummary<S>::value) scheme.summary = S::kSummary;
   if constexpr (detail::HasMember_kWarmup<S>::value) scheme.warmup = S::kWarmup;
+  if constexpr (detail::HasMember_kProfiled<S>::value) scheme.profiled = S::kProfiled;
+  if constexpr (detail::HasMember_kStream<S>::value) scheme.stream = S::kStream;
   return scheme;
 }
 

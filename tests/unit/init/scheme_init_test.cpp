@@ -35,29 +35,6 @@ using test::throws;
 using test::torch_transformer;
 using test::within_sampling_error;
 
-// DeepNorm as in its paper: its draws differ from plain ones in distribution and in gain.
-struct DeepNorm {
-  static constexpr const char* kTitle = "DeepNorm";
-  static Norms norms(const Position&) { return Norms::at_sum(); }
-  static Gain shortcut(const Position& position) {
-    return Gain::fixed(deepnorm_factors(position).alpha);
-  }
-  static Draw draw(Role role, const Position& position) {
-    switch (role) {
-      case Role::kQuery:
-      case Role::kKey:
-        return Draw::xavier_normal();
-      case Role::kValue:
-      case Role::kAttentionOutput:
-      case Role::kFeedForwardIn:
-      case Role::kFeedForwardOut:
-        return Draw::xavier_normal(deepnorm_factors(position).beta);
-      default:
-        return plain_draw(role);
-    }
-  }
-};
-
 // No factor on Xavier-uniform matrices.
 struct Normal {
   static constexpr const char* kTitle = "Normal";

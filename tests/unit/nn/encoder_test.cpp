@@ -139,15 +139,15 @@ TEST_F(EncoderPartsTest, TakesPartInSequential) {
 }
 
 TEST_F(EncoderPartsTest, EndsInANormWhereTheLastSumHasNone) {
-  EXPECT_FALSE(Encoder<PreNorm>(small_stack(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<PostNorm>(small_stack(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<Admin>(small_stack(1))->norm.is_empty());
-  EXPECT_TRUE(Encoder<TFixup>(small_stack(1))->norm.is_empty());
+  EXPECT_FALSE(Encoder<PreNorm>(small_stack(1))->end->norm.is_empty());
+  EXPECT_TRUE(Encoder<PostNorm>(small_stack(1))->end->norm.is_empty());
+  EXPECT_TRUE(Encoder<Admin>(small_stack(1))->end->norm.is_empty());
+  EXPECT_TRUE(Encoder<TFixup>(small_stack(1))->end->norm.is_empty());
 
   Encoder<PreNorm> encoder(small_stack(2));
   const auto x = torch::randn({2, 5, 8});
   const auto before_norm = encoder->layers[1](encoder->layers[0](x));
-  EXPECT_TRUE(all_close(encoder(x), encoder->norm(before_norm)));
+  EXPECT_TRUE(all_close(encoder(x), encoder->end->norm(before_norm)));
 }
 
 TEST_F(EncoderPartsTest, CountsTwoSublayersALayerForOmega) {

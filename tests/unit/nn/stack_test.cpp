@@ -137,11 +137,11 @@ TEST_P(StackTest, HasNormsThatDifferByLayer) {
   auto encoder = on_device(Encoder<Mixed>(small_stack(3)));
   EXPECT_EQ(encoder->layers[0]->sublayer("self_attn").residual->norms(), Norms::at_sum());
   EXPECT_EQ(encoder->layers[1]->sublayer("self_attn").residual->norms(), Norms::at_input());
-  EXPECT_FALSE(encoder->norm.is_empty());  // the last sub-layer leaves its sum open
+  EXPECT_FALSE(encoder->end->norm.is_empty());  // the last sub-layer leaves its sum open
   const auto input = x();
   auto y = input;
   for (auto& layer : encoder->layers) y = layer->forward(y);
-  EXPECT_TRUE(all_close(encoder(input), encoder->norm(y)));
+  EXPECT_TRUE(all_close(encoder(input), encoder->end->norm(y)));
   expect_clones(encoder, input);
 }
 
@@ -203,14 +203,14 @@ TEST_P(StackTest, MayBeMadeOfBlocksOfAUsersOwn) {
                                                Residual<PreNorm>(ResidualOptions(position, 8))}});
   }
   auto encoder = on_device(Encoder<>(find_scheme("pre"), options, layers));
-  EXPECT_FALSE(encoder->norm.is_empty());
+  EXPECT_FALSE(encoder->end->norm.is_empty());
   const auto input = x();
   auto y = input;
   for (auto& layer : encoder->layers) {
     auto& part = layer->sublayer("mixer");
     y = y + part.branch.as<Mixer>()->forward(part.residual->input_norm(y));
   }
-  EXPECT_TRUE(all_close(encoder(input), encoder->norm(y)));
+  EXPECT_TRUE(all_close(encoder(input), encoder->end->norm(y)));
   expect_clones(encoder, input);
 }
 

@@ -5,6 +5,7 @@
 #include <evenkeel/residual/admin.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>
+#include <evenkeel/residual/registry.hpp>
 #include <evenkeel/residual/tfixup.hpp>
 
 #include "all_close.hpp"
@@ -64,9 +65,7 @@ torch::Tensor written_out_norm(const torch::Tensor& x, const AnyNorm& any) {
 }
 
 ResidualOptions third_of_12() {
-  auto position = Position::of(12);
-  position.index = 2;
-  return {position, kDim};
+  return {Position::decoder_only(6, /*layer=*/1, /*sublayer=*/0), kDim};
 }
 
 class ResidualTest : public test::DeviceTest {
@@ -345,6 +344,42 @@ TEST(ResidualPositionTest, ThrowsForADepthThatTheSchemeReadsAndThatWasNotGiven) 
         "Position::encoder(encoder_layers, layer, sublayer).with_decoder(decoder_layers)"));
     EXPECT_NO_THROW(Residual<Admin>({position, kDim}));
   }
+}
+
+TEST(ResidualPositionTest, ThrowsForAPlaceThatTheSchemeReadsAndThatWasNotGiven) {
+  for (const char* name : {"lns", "normformer", "b2t", "siamesenorm"}) {
+    EXPECT_TRUE(throws<std::invalid_argument>(
+        [&] {
+          Residual<> residual(find_scheme(name), {Position::of(36), kDim});
+        },
+        "Position: the scheme depends on the place of the sub-layer in its stack, which was not "
+        "given. In an encoder-decoder, write Position::encoder("));
+  }
+}
+
+TEST(ResidualStreamsTest, OfASchemeWithTwoDoNotTakeATensor) {
+  const auto x = torch::randn({2, kDim});
+  for (const char* name : {"b2t", "residual-dual", "siamesenorm"}) {
+    Residual<> residual(find_scheme(name), third_of_12());
+    const auto text =
+        torch::str("Residual<", find_scheme(name).title, ">: expected a ResidualStream");
+    EXPECT_TRUE(throws([&] { residual(x, x); }, text));
+    EXPECT_TRUE(throws([&] { residual->apply_branch(x, [](const auto& h) { return h; }); }, text));
+  }
+}
+
+TEST(ResidualStepTest, GrowsAGainWithTheTrainingStep) {
+  Residual<> residual(branch_norm(200), third_of_12());
+  EXPECT_FLOAT_EQ(residual->branch_gain.item<float>(), 1.0F / 200.0F);
+  EXPECT_TRUE(set_training_step(*residual, 50));
+  EXPECT_FLOAT_EQ(residual->branch_gain.item<float>(), 0.25F);
+  EXPECT_FALSE(set_training_step(*residual, 200));
+  EXPECT_FLOAT_EQ(residual->branch_gain.item<float>(), 1.0F);
+  EXPECT_FALSE(set_training_step(*residual, 1000000));
+  EXPECT_FLOAT_EQ(residual->branch_gain.item<float>(), 1.0F);
+  EXPECT_FALSE(set_training_step(*Residual<Admin>(third_of_12()), 1));
+  EXPECT_TRUE(throws([&] { set_training_step(*residual, 0); },
+                     "set_training_step: expected step >= 1, but got 0"));
 }
 
 TEST(ResidualPrintTest, SaysItsSchemeAndOptions) {

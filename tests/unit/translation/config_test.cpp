@@ -89,11 +89,22 @@ INSTANTIATE_TEST_SUITE_P(
     Settings,
     BadConfigTest,
     ::testing::Values(
-        BadConfig{"Scheme",
-                  [](Config& c) { c.scheme = "best"; },
-                  "--scheme: expected one of post, pre, admin, admin-o1, admin-constant, tfixup, "
-                  "but got best; the "
-                  "nearest is post"},
+        BadConfig{
+            "Scheme",
+            [](Config& c) { c.scheme = "best"; },
+            "--scheme: expected one of post, pre, admin, admin-o1, admin-constant, "
+            "admin-profiled, tfixup, deepnorm, rezero, skipinit, layerscale, peri, subln, b2t, "
+            "residual-dual, lns, completep, branchnorm, normformer, keel, mixln, hybridnorm, "
+            "hybridnorm-star, siamesenorm, but got best; the nearest is post"},
+        BadConfig{
+            "Init",
+            [](Config& c) { c.init = "gpt-2"; },
+            "--init: expected one of plain, tfixup, deepnet, deepnet-torchscale, subln, "
+            "subln-torchscale, fixup, ds-init, marian, post-ln-init, gpt2, smallinit, but got "
+            "gpt-2; the nearest is gpt2"},
+        BadConfig{"Profile",
+                  [](Config& c) { c.admin_profile = "profile.ratio.init"; },
+                  "--admin-profile: expected --scheme admin-profiled, but got \"admin\""},
         BadConfig{"Heads",
                   [](Config& c) { c.num_heads = 7; },
                   "--embed-dim: expected an even multiple of --num-heads 7, but got 512"},

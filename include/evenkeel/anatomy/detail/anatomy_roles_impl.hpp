@@ -92,7 +92,8 @@ inline std::string AnatomyBuilder::name_of(const torch::Tensor& tensor) const {
   return at ? registered_.parameters()[*at].name : "that is not a parameter";
 }
 
-/// Handles a parameter that already has a role: allowed for an embedding that is also the head.
+/// Handles a parameter that already has a role: allowed for an embedding that is also the head, and
+/// for a gain of several sub-layers.
 inline void AnatomyBuilder::tell_again(const std::vector<size_t>& told,
                                        Role role,
                                        Stack stack,
@@ -107,6 +108,7 @@ inline void AnatomyBuilder::tell_again(const std::vector<size_t>& told,
     return;
   }
   if (first.role == role && first.sublayer < 0 && sublayer < 0) return;  // a head's bias
+  if (first.role == role && role == Role::kGain) return;  // shared by the sub-layers of a layer
   std::string names = first.name;
   for (const auto& name : first.tied_names) names += ", tied to " + name + ",";
   const auto where = [](Stack of, int64_t index) {

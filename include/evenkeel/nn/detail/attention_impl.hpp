@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/nn/attention.hpp>
+#include <evenkeel/residual/detail/gains.hpp>
 
 #include <string>
 #include <string_view>
@@ -25,8 +26,17 @@ void AttentionImplBase<Derived>::reset() {
     k_proj = this->register_module("k_proj", linear(kv));
     v_proj = this->register_module("v_proj", linear(kv));
   }
-  inside_norm = options.inside_norm().make(d);
-  if (!inside_norm.is_empty()) this->register_module("inside_norm", inside_norm.ptr());
+  const auto norm = [&](const char* name, const InsideNorm& of, int64_t size) {
+    auto made = of.make(size);
+    if (!made.is_empty()) this->register_module(name, made.ptr());
+    return made;
+  };
+  q_norm = norm("q_norm", options.query_key_norm(), options.head_dim());
+  k_norm = norm("k_norm", options.query_key_norm(), options.head_dim());
+  v_norm = norm("v_norm", options.value_norm(), options.head_dim());
+  head_gain =
+      evenkeel::detail::register_gain(*this, "head_gain", options.head_gain(), options.num_heads());
+  inside_norm = norm("inside_norm", options.inside_norm(), d);
   out_proj = this->register_module("out_proj", linear(d));
   AttentionImplBase::reset_parameters();
 }
@@ -54,7 +64,33 @@ void AttentionImplBase<Derived>::reset_parameters() {
   reset_linear(k_proj, Role::kKey);
   reset_linear(v_proj, Role::kValue);
   reset_linear(out_proj, Role::kAttentionOutput);
-  if (!inside_norm.is_empty()) inside_norm.reset_parameters();
+  for (const auto* norm : {&q_norm, &k_norm, &v_norm, &inside_norm}) {
+    if (!norm->is_empty()) norm->reset_parameters();
+  }
+  evenkeel::detail::reset_gain(head_gain, options.head_gain());
+}
+
+template <typename Derived>
+QueryKeyValue AttentionImplBase<Derived>::normed_heads(const torch::Tensor& x,
+                                                       const torch::Tensor& memory) {
+  auto heads = project(x, memory);
+  const auto apply = [](torch::Tensor& of, const InsideNorm& how, const AnyNorm& norm) {
+    if (of.defined()) of = how.apply(norm, of);
+  };
+  apply(heads.query, options.query_key_norm(), q_norm);
+  apply(heads.key, options.query_key_norm(), k_norm);
+  apply(heads.value, options.value_norm(), v_norm);
+  return heads;
+}
+
+template <typename Derived>
+torch::Tensor AttentionImplBase<Derived>::finish(const torch::Tensor& q,
+                                                 const torch::Tensor& k,
+                                                 const torch::Tensor& v,
+                                                 const AttentionMask& mask) {
+  const auto y = attend(q, k, v, mask);
+  if (!head_gain.defined()) return output(y);
+  return output(y * head_gain.to(y.scalar_type()).view({1, -1, 1, 1}));
 }
 
 template <typename Derived>
@@ -62,13 +98,13 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
                                                   const AttentionMask& mask,
                                                   KeyValueCache* cache) {
   check_input("x", x);
-  auto [q, k, v] = project(x, x);
+  auto [q, k, v] = normed_heads(x, x);
   if (cache != nullptr && cache->key.defined()) {
     check_cache(*cache, k);
     k = torch::cat({cache->key, k}, 2);
     v = torch::cat({cache->value, v}, 2);
   }
-  auto y = output(attend(q, k, v, mask));
+  auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last: nothing can throw after it
   return y;
 }
@@ -80,9 +116,9 @@ torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x
                                                           KeyValueCache* cache) {
   check_input("x", x);
   if (cache != nullptr && cache->key.defined()) {
-    const auto q = project(x, {}).query;
+    const auto q = normed_heads(x, {}).query;
     check_cache(*cache, q);
-    return output(attend(q, cache->key, cache->value, mask));
+    return finish(q, cache->key, cache->value, mask);
   }
   check_input("memory", memory);
   TORCH_CHECK(memory.size(0) == x.size(0),
@@ -90,8 +126,8 @@ torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x
               x.sizes(),
               " and ",
               memory.sizes());
-  auto [q, k, v] = project(x, memory);
-  auto y = output(attend(q, k, v, mask));
+  auto [q, k, v] = normed_heads(x, memory);
+  auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};
   return y;
 }
@@ -198,7 +234,10 @@ void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& 
   } else {
     sublayer.query(attention.q_proj).key(attention.k_proj).value(attention.v_proj);
   }
-  sublayer.output(attention.out_proj);
+  sublayer.output(attention.out_proj).gain(attention.head_gain, GainSlot::kHeads);
+  for (const auto* norm : {&attention.q_norm, &attention.k_norm, &attention.v_norm}) {
+    if (!norm->is_empty()) sublayer.norm(norm->ptr(), NormSlot::kHeads);
+  }
   if (!attention.inside_norm.is_empty()) {
     sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
   }

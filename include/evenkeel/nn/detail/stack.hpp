@@ -12,6 +12,7 @@
 #include <evenkeel/residual/residual.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
+#include <evenkeel/residual/stack_end.hpp>
 
 #include <ATen/autocast_mode.h>
 #include <c10/util/Exception.h>
@@ -51,13 +52,16 @@ inline Position position_in(const StackOptions& options, Stack stack, int64_t in
   return position;
 }
 
-/// Makes a branch of the given kind from the stack's options.
-inline AnyBranch make_branch(const StackOptions& options,
-                             const Norms& norms,
-                             double norm_gain,
+/// Makes the branch of a sub-layer from the stack's options.
+inline AnyBranch make_branch(const Scheme& scheme,
+                             const StackOptions& options,
+                             const Position& position,
                              SublayerKind kind) {
-  InsideNorm inside;
-  if (norms.inside) inside = {options.norm(), options.norm_eps(), norm_gain};
+  const auto norms = scheme.norms(position);
+  const auto norm_if = [&](bool is_there) {
+    return is_there ? InsideNorm{options.norm(), options.norm_eps(), scheme.norm_gain(position)}
+                    : InsideNorm();
+  };
   switch (kind) {
     case SublayerKind::kSelfAttention:
     case SublayerKind::kCrossAttention:
@@ -65,14 +69,17 @@ inline AnyBranch make_branch(const StackOptions& options,
                                      .num_kv_heads(options.num_kv_heads())
                                      .bias(options.bias())
                                      .dropout(options.attention_dropout())
-                                     .inside_norm(inside)),
+                                     .query_key_norm(norm_if(norms.query_key))
+                                     .value_norm(norm_if(norms.value))
+                                     .head_gain(scheme.head_gain(position))
+                                     .inside_norm(norm_if(norms.inside))),
               kind};
     case SublayerKind::kFeedForward:
       return {FeedForward(FeedForwardOptions(options.embed_dim(), options.dim_feedforward())
                               .activation(options.activation())
                               .bias(options.bias())
                               .dropout(options.activation_dropout())
-                              .inside_norm(inside)),
+                              .inside_norm(norm_if(norms.inside))),
               kind};
     case SublayerKind::kOther:
       break;
@@ -95,18 +102,15 @@ inline Layer make_layer(const Scheme& scheme,
     const auto position = position_in(options, stack, index);
     const auto before =
         std::count(kinds.begin(), kinds.begin() + static_cast<int64_t>(i), kinds[i]);
-    const auto branch =
-        make_branch(options, scheme.norms(position), scheme.norm_gain(position), kinds[i]);
+    const auto branch = make_branch(scheme, options, position, kinds[i]);
+    auto of_residual = ResidualOptions(position, options.embed_dim())
+                           .dropout(options.dropout())
+                           .norm(options.norm())
+                           .eps(options.norm_eps());
+    if (i > 0) of_residual.shares_gain_of(sublayers.front().residual.ptr());
     std::string name = kNames[static_cast<size_t>(kinds[i])];
     if (before > 0) name += "_" + std::to_string(before + 1);
-    sublayers.emplace_back(name,
-                           kinds[i],
-                           branch,
-                           Residual<>(scheme,
-                                      ResidualOptions(position, options.embed_dim())
-                                          .dropout(options.dropout())
-                                          .norm(options.norm())
-                                          .eps(options.norm_eps())));
+    sublayers.emplace_back(name, kinds[i], branch, Residual<>(scheme, of_residual));
   }
   return Layer(std::move(sublayers));
 }
@@ -120,34 +124,32 @@ inline torch::TensorOptions query_options(const torch::Tensor& x) {
              : x.options();
 }
 
-/// Base class of encoder and decoder: layers, and a norm at the end if `Norms::need_final_norm()`
-/// is true of the last sub-layer.
+/// Base class of encoder and decoder: layers, and the end that the last residual has.
 template <typename Derived>
 class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detail::HasNorms {
  public:
   /// Called by clone() on a member-wise copy, which still shares its children with the original.
   void reset() override {
     for (auto& layer : layers) layer = evenkeel::detail::clone_of(layer);
-    norm = norm.clone();
+    end = evenkeel::detail::clone_of(end);
     register_all();
   }
 
   /// Re-initialises everything by the scheme: weights, biases, gains and norms.
   InitReport reset_parameters() {
     for (auto& layer : layers) layer->reset_parameters();
-    if (!norm.is_empty()) norm.reset_parameters();
+    end->reset_parameters();
     return draw();
   }
 
-  /// The norm at the end, if there is one; the layers know their own.
+  /// The norms at the end, if there are any; the layers know their own.
   std::vector<std::shared_ptr<torch::nn::Module>> norm_modules() const override {
-    if (norm.is_empty()) return {};
-    return {norm.ptr()};
+    return end->norm_modules();
   }
 
   StackOptions options;       ///< The options with which this was constructed.
   std::vector<Layer> layers;  ///< First to last.
-  AnyNorm norm;               ///< The norm at the end; empty if there is none.
+  StackEnd end{nullptr};      ///< What follows; its norms are registered as the stack's own.
 
  protected:
   StackModule(const char* name, Scheme scheme, const StackOptions& options_, Stack stack)
@@ -168,9 +170,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
                 options.num_layers(),
                 ", but got ",
                 layers.size());
-    if (layers.back()->sublayers.back().residual->norms().need_final_norm()) {
-      norm = options.norm().make(options.embed_dim(), options.norm_eps());
-    }
+    end = StackEnd(*layers.back()->sublayers.back().residual);
     register_all();
     draw();
   }
@@ -184,7 +184,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
       auto* of_layer = cache == nullptr ? nullptr : &cache->at(i);
       stream = layers[i]->forward_stream(std::move(stream), inputs, of_layer);
     }
-    return norm.is_empty() ? stream.sum() : stream.normed(norm);
+    return end(std::move(stream));
   }
 
  private:
@@ -208,7 +208,9 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
     for (size_t i = 0; i < layers.size(); ++i) {
       this->register_module("layer_" + std::to_string(i), layers[i]);
     }
-    if (!norm.is_empty()) this->register_module("norm", norm.ptr());
+    for (const auto& norm : end->named_children()) {
+      this->register_module(norm.key(), norm.value());
+    }
   }
 
   InitReport draw() {

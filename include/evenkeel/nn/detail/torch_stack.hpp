@@ -94,7 +94,7 @@ class TorchStack : public torch::nn::Cloneable<Derived> {
 
  protected:
   explicit TorchStack(StackHolder stack_) : stack(std::move(stack_)) {
-    if (stack->layers.back()->sublayers.back().residual->norms().sum) {
+    if (stack->end->is_identity() && stack->layers.back()->sublayers.back().residual->norms().sum) {
       norm = torch::nn::LayerNorm(torch::nn::LayerNormOptions({stack->options.embed_dim()}));
     }
     register_all();
@@ -125,7 +125,9 @@ class TorchStack : public torch::nn::Cloneable<Derived> {
       layers->register_module(std::to_string(i), std::make_shared<TorchLayer>(stack->layers[i]));
     }
     this->register_module("layers", layers);
-    if (!stack->norm.is_empty()) this->register_module("norm", stack->norm.ptr());
+    for (const auto& each : stack->end->named_children()) {
+      this->register_module(each.key(), each.value());
+    }
     if (!norm.is_empty()) this->register_module("norm", norm);
   }
 };

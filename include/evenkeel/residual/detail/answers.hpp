@@ -41,11 +41,14 @@ EVENKEEL_ANSWER(norms, Norms, any_position())
 EVENKEEL_ANSWER(shortcut, Gain, any_position())
 EVENKEEL_ANSWER(branch, Gain, any_position())
 EVENKEEL_ANSWER(norm_gain, double, any_position())
+EVENKEEL_ANSWER(head_gain, Gain, any_position())
 EVENKEEL_ANSWER(draw, Draw, Role{}, any_position())
 EVENKEEL_HAS_MEMBER(kName)
 EVENKEEL_HAS_MEMBER(kTitle)
 EVENKEEL_HAS_MEMBER(kSummary)
 EVENKEEL_HAS_MEMBER(kWarmup)
+EVENKEEL_HAS_MEMBER(kProfiled)
+EVENKEEL_HAS_MEMBER(kStream)
 
 // Misspellings of the members' names, and former names.
 // clang-format off
@@ -55,6 +58,7 @@ EVENKEEL_HAS_MEMBER(kWarmup)
   X(shortCut) X(shortcut_gain) X(skip) X(omega) X(alpha) X(branchs) X(branches) X(brach) \
   X(branhc) X(bracnh) X(barnch) X(Branch) X(branch_gain) X(beta) X(norm_gains) X(normgain) \
   X(normGain) X(norms_gain) X(gain_norm) X(norm_scale) X(draws) X(Draw) X(drwa) X(draw_of) \
+  X(head_gains) X(heads) X(stream) X(kStreams) \
   X(init) X(inits) X(init_draw) X(init_factor) X(initialize)
 // clang-format on
 
@@ -80,13 +84,15 @@ constexpr bool check_answers() {
                 "a scheme's `branch` has to be `static Gain branch(const Position&)`");
   static_assert(!HasMember_norm_gain<S>::value || IsAnswer_norm_gain<S>::value,
                 "a scheme's `norm_gain` has to be `static double norm_gain(const Position&)`");
+  static_assert(!HasMember_head_gain<S>::value || IsAnswer_head_gain<S>::value,
+                "a scheme's `head_gain` has to be `static Gain head_gain(const Position&)`");
   static_assert(!HasMember_draw<S>::value || IsAnswer_draw<S>::value,
                 "a scheme's `draw` has to be `static Draw draw(Role, const Position&)`");
 #define EVENKEEL_CHECK(NAME)                                                                  \
   static_assert(!HasMember_##NAME<S>::value,                                                  \
                 "a scheme has no member `" #NAME                                              \
-                "`; its members are norms, shortcut, branch, norm_gain and draw, and kName, " \
-                "kTitle, kSummary and kWarmup");
+                "`; its members are norms, shortcut, branch, norm_gain, head_gain and draw, " \
+                "and kName, kTitle, kSummary, kStream, kWarmup and kProfiled");
   EVENKEEL_NOT_ANSWERS(EVENKEEL_CHECK)
 #undef EVENKEEL_CHECK
   return true;
