@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
   own::Model model(options, with_encoder);
   initialise(model, run.weights);
   if (run.method.find("-init") != std::string::npos) {
-    scheme_init<evenkeel::Admin>(model, with_encoder, options.layers);
+    scheme_init<evenkeel::AdminO1>(model, with_encoder, options.layers);
   }
   if (run.method == "tfixup") {
     scheme_init<evenkeel::TFixup>(model, with_encoder, options.layers);

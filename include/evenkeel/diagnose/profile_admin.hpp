@@ -20,13 +20,15 @@ namespace evenkeel {
 /// `forward` runs the model once on a batch of real data, in training mode and without autograd.
 /// The variance is that of all elements, padding too, in float32; that of the dropped branch is its
 /// expectation. The model may be evenkeel's, or a user's whose blocks join by `AdminResidual`, or
-/// by `Residual` of a scheme with an omega: the sub-layers of a stack are those that run in a row,
-/// as many as their num_res_layers. omega keeps its kind: a trained one is trained from the
-/// measured value.
+/// by `Residual` of a scheme with an omega. The sub-layers of a stack are those whose positions
+/// have the same num_res_layers and the same `stack`: an encoder and a decoder with equally many
+/// sub-layers need positions that tell them apart, `Position::encoder(...)` and
+/// `Position::decoder(...)`. omega keeps its kind: a trained one is trained from the measured
+/// value.
 ///
 /// Everything but the omegas is left as it was: generators, buffers, modes. Throws, and changes no
-/// omega, if a residual has none or runs twice, if their number differs from num_res_layers, and if
-/// a variance is not finite.
+/// omega, if a residual has none or runs twice, if the sub-layers of a stack are not as many as
+/// their num_res_layers, and if a variance is not finite.
 ///
 /// A profile assumes that branches keep the variance with which they begin, so it hardly protects a
 /// model of small initial weights. docs/own_models.md has measured it without warm-up: at the lower
@@ -35,7 +37,10 @@ namespace evenkeel {
 /// Transformer-Clinic.
 template <typename Model, typename F>
 AdminProfile profile_admin(Model&& model, F&& forward) {
-  return detail::run_profiler(detail::contained(model), std::forward<F>(forward), nullptr);
+  return detail::run_profiler("profile_admin",
+                              detail::contained(model),
+                              std::forward<F>(forward),
+                              nullptr);
 }
 
 /// Sets the omegas of a model to those of a profile, such as one from a file. `forward` runs the
@@ -43,7 +48,10 @@ AdminProfile profile_admin(Model&& model, F&& forward) {
 /// `profile_admin` does, and if the profile is of other depths.
 template <typename Model, typename F>
 void apply_profile(Model&& model, F&& forward, const AdminProfile& profile) {
-  detail::run_profiler(detail::contained(model), std::forward<F>(forward), &profile);
+  detail::run_profiler("apply_profile",
+                       detail::contained(model),
+                       std::forward<F>(forward),
+                       &profile);
 }
 
 }  // namespace evenkeel

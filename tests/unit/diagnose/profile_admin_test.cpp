@@ -36,9 +36,12 @@ using test::same_bits;
 using test::throws;
 
 // Post-norm sub-layers of a user's own, with the line of the library; `told` is what the user
-// passes as num_res_layers.
+// passes as num_res_layers, or a position.
 struct OwnStackImpl : torch::nn::Module {
-  OwnStackImpl(int64_t count, int64_t told, bool trained, double dropout = 0.0) {
+  OwnStackImpl(int64_t count,
+               const AdminResidualOptions& told,
+               bool trained,
+               double dropout = 0.0) {
     for (int64_t i = 0; i < count; ++i) {
       const auto n = std::to_string(i);
       fc.push_back(register_module("fc" + n, torch::nn::Linear(8, 8)));
@@ -108,19 +111,55 @@ TEST_P(ProfileAdminTest, TakesTheExpectationOfDropout) {
   EXPECT_TRUE(near(profile.encoder, stack->expected(x, 0.5)));
 }
 
-TEST_P(ProfileAdminTest, TellsTwoStacksOfOneDepthApart) {
-  struct BothImpl : torch::nn::Module {
-    OwnStack a = register_module("a", OwnStack(3, 3, true));
-    OwnStack b = register_module("b", OwnStack(3, 3, true));
-  };
-  BothImpl both;
-  both.to(device());
+// An encoder and a decoder of a user's own.
+struct OwnPairImpl : torch::nn::Module {
+  OwnPairImpl(OwnStack encoder_, OwnStack decoder_)
+      : encoder(register_module("encoder", encoder_)),
+        decoder(register_module("decoder", decoder_)) {}
+  void forward(const torch::Tensor& x) { decoder(x + encoder(x)); }
+
+  OwnStack encoder, decoder;
+};
+TORCH_MODULE(OwnPair);
+
+TEST_P(ProfileAdminTest, TellsAnEncoderFromADecoder) {
   const auto x = randn({4, 8});
-  const auto profile = profile_admin(both, [&] { both.b(both.a(x)); });
-  EXPECT_EQ(profile.encoder.size(), 3U);
-  EXPECT_EQ(profile.decoder.size(), 3U);
-  EXPECT_EQ(profile.decoder[0], 1.0);
-  EXPECT_TRUE(near(both.b->omegas(), profile.decoder));
+  const auto expect = [&](OwnStack encoder, OwnStack decoder) {
+    auto pair = on_device(OwnPair(encoder, decoder));
+    const auto profile = profile_admin(pair, [&] { pair->forward(x); });
+    EXPECT_EQ(profile.encoder[0], 1.0);
+    EXPECT_EQ(profile.decoder[0], 1.0);
+    EXPECT_TRUE(near(encoder->omegas(), profile.encoder));
+    EXPECT_TRUE(near(decoder->omegas(), profile.decoder));
+  };
+  expect(OwnStack(4, 4, true), OwnStack(6, 6, true));  // by their depth
+  // With equally many sub-layers: by their positions, of which the decoder's are enough.
+  expect(OwnStack(6, Position::encoder(3, 0, 0), true),
+         OwnStack(6, Position::decoder(2, 0, 0), true));
+  expect(OwnStack(6, 6, true), OwnStack(6, Position::decoder(2, 0, 0), true));
+}
+
+TEST_P(ProfileAdminTest, DoesNotTakeAWrongNumberForTwoStacks) {
+  const auto x = randn({4, 8});
+  const std::string said =
+      ": expected 3 residual sub-layers in a stack, the num_res_layers of each of them, but 6 ran; "
+      "if they are an encoder and a decoder with equally many sub-layers, give positions";
+  auto stack = on_device(OwnStack(6, 3, true));
+  const auto before = stack->omegas();
+  EXPECT_TRUE(
+      throws([&] { profile_admin(stack, [&] { stack->forward(x); }); }, "profile_admin" + said));
+  const AdminProfile profile{{1.0, 1.5, 2.0}, {}};
+  EXPECT_TRUE(throws(
+      [&] {
+        apply_profile(
+            stack,
+            [&] { stack->forward(x); },
+            profile);
+      },
+      "apply_profile" + said));
+  auto pair = on_device(OwnPair(OwnStack(3, 3, true), OwnStack(3, 3, true)));
+  EXPECT_TRUE(throws([&] { profile_admin(pair, [&] { pair->forward(x); }); }, said));
+  EXPECT_EQ(stack->omegas(), before);
 }
 
 TEST_P(ProfileAdminTest, ProfilesATransformerAndLeavesTheRestAsItWas) {
@@ -189,13 +228,18 @@ TEST_P(ProfileAdminTest, ChangesNothingOnAnError) {
   const auto once = [&](OwnStack& stack) { stack->forward(x); };
   expect(OwnStack(3, 4, true),
          once,
-         "expected 4 residual sub-layers in a row, the num_res_layers "
+         "expected 4 residual sub-layers in a stack, the num_res_layers "
          "of each of them, but 3 ran");
   expect(
       OwnStack(3, 3, true),
       [&](OwnStack& stack) { stack->forward(stack->forward(x)); },
       "expected every residual to run once, but residual0 ran twice");
-  expect(OwnStack(3, 1, true), once, "expected one or two stacks, encoder and decoder, but got 3");
+  expect(OwnStack(3, 1, true), once, "expected 1 residual sub-layers in a stack");
+  auto two = on_device(OwnStack(2, 2, true)), three = on_device(OwnStack(3, 3, true));
+  expect(
+      OwnStack(1, 1, true),
+      [&](OwnStack& stack) { three(two(stack(x))); },
+      "expected one or two stacks, encoder and decoder, but got 3");
   expect(
       OwnStack(3, 3, true),
       [&](OwnStack& stack) {

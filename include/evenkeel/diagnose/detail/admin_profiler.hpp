@@ -64,25 +64,28 @@ inline std::string name_in(const std::unordered_map<const torch::nn::Module*, st
 /// Sets the omegas of a model during one forward pass, each just before its residual reads it.
 class AdminProfiler {
  public:
-  /// Measures omegas, or takes them from `given`.
-  AdminProfiler(const torch::nn::Module& model, const AdminProfile* given)
-      : model_(model), given_(given) {}
+  /// Measures omegas, or takes them from `given`. `caller` is the prefix of errors.
+  AdminProfiler(const char* caller, const torch::nn::Module& model, const AdminProfile* given)
+      : caller_(caller), model_(model), given_(given) {}
 
   void operator()(const BranchEvent& event) {
     const auto omega = omega_of(event.residual);
     TORCH_CHECK(omega.defined(),
-                "profile_admin: expected residuals with an omega, as AdminResidual and Residual of "
+                caller_,
+                ": expected residuals with an omega, as AdminResidual and Residual of "
                 "an Admin scheme have, but ",
                 name_in(names_in(model_), event.residual),
                 " has none");
     for (const auto& [tensor, value] : omegas_) {
       TORCH_CHECK(!tensor.is_same(omega),
-                  "profile_admin: expected every residual to run once, but ",
+                  caller_,
+                  ": expected every residual to run once, but ",
                   name_in(names_in(model_), event.residual),
                   " ran twice");
     }
     auto& stack = stack_of(event.position);
-    const auto i = static_cast<int64_t>(stack.omegas.size());
+    const auto i = stack.ran++;
+    if (i >= stack.num_res_layers) return;  // finish() says how many ran
     const double value = given_ != nullptr ? given_omega(stack, i) : stack.next;
     omega.fill_(value);
     omegas_.emplace_back(omega, value);
@@ -91,7 +94,8 @@ class AdminProfiler {
     const double of_shortcut = value * value * variance_of(event.input);
     const double of_branch = dropped_variance(event.branch, event.dropout);
     TORCH_CHECK(std::isfinite(of_shortcut) && std::isfinite(of_branch),
-                "profile_admin: expected finite variances, but got ",
+                caller_,
+                ": expected finite variances, but got ",
                 of_shortcut,
                 " of the shortcut and ",
                 of_branch,
@@ -103,20 +107,23 @@ class AdminProfiler {
   /// After the forward pass. Throws if a stack did not run as a whole.
   AdminProfile finish() const {
     TORCH_CHECK(!stacks_.empty(),
-                "profile_admin: expected residual sub-layers, AdminResidual or Residual, but none "
+                caller_,
+                ": expected residual sub-layers, AdminResidual or Residual, but none "
                 "ran in the forward pass of ",
                 model_.name());
     TORCH_CHECK(stacks_.size() <= 2,
-                "profile_admin: expected one or two stacks, encoder and decoder, but got ",
+                caller_,
+                ": expected one or two stacks, encoder and decoder, but got ",
                 stacks_.size());
     for (const auto& stack : stacks_) {
-      const auto count = static_cast<int64_t>(stack.omegas.size());
-      TORCH_CHECK(count == stack.num_res_layers,
-                  "profile_admin: expected ",
+      TORCH_CHECK(stack.ran == stack.num_res_layers,
+                  caller_,
+                  ": expected ",
                   stack.num_res_layers,
-                  " residual sub-layers in a row, the num_res_layers of each of them, but ",
-                  count,
-                  " ran");
+                  " residual sub-layers in a stack, the num_res_layers of each of them, but ",
+                  stack.ran,
+                  " ran",
+                  stack.ran == 2 * stack.num_res_layers ? kTwoStacks : "");
     }
     AdminProfile profile;
     profile.encoder = stacks_.front().omegas;
@@ -134,17 +141,17 @@ class AdminProfiler {
   struct RunningStack {
     Stack stack;
     int64_t num_res_layers;
-    double next = 1.0;  ///< The omega of the next sub-layer.
+    int64_t ran;  ///< Sub-layers so far.
+    double next;  ///< The omega of the next sub-layer.
     std::vector<double> omegas;
   };
 
   RunningStack& stack_of(const Position& position) {
     const auto found = std::find_if(stacks_.begin(), stacks_.end(), [&](const RunningStack& stack) {
-      return stack.stack == position.stack && stack.num_res_layers == position.num_res_layers &&
-             static_cast<int64_t>(stack.omegas.size()) < stack.num_res_layers;
+      return stack.stack == position.stack && stack.num_res_layers == position.num_res_layers;
     });
     if (found != stacks_.end()) return *found;
-    stacks_.push_back({position.stack, position.num_res_layers, 1.0, {}});
+    stacks_.push_back({position.stack, position.num_res_layers, 0, 1.0, {}});
     return stacks_.back();
   }
 
@@ -155,17 +162,24 @@ class AdminProfiler {
     return given_->omega(position);
   }
 
+  static constexpr auto kTwoStacks =
+      "; if they are an encoder and a decoder with equally many sub-layers, give positions to "
+      "their "
+      "residuals, Position::encoder(num_layers, layer, sublayer) and Position::decoder(...)";
+
+  const char* caller_;
   const torch::nn::Module& model_;
   const AdminProfile* given_;
   std::vector<RunningStack> stacks_;
   std::vector<std::pair<torch::Tensor, double>> omegas_;
 };
 
-inline AdminProfile run_profiler(torch::nn::Module& model,
+inline AdminProfile run_profiler(const char* caller,
+                                 torch::nn::Module& model,
                                  const std::function<void()>& forward,
                                  const AdminProfile* given) {
-  AdminProfiler profiler(model, given);
-  RestoreGuard guard(model, "profile_admin");
+  AdminProfiler profiler(caller, model, given);
+  RestoreGuard guard(model, caller);
   model.train();
   {
     const torch::NoGradGuard no_grad;
