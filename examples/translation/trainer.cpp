@@ -99,15 +99,20 @@ Trainer::Trainer(const Config& config,
     const auto stored = std::exchange(state_.texts, texts);
     compare_texts(stored, accept_changed_text);
   }
-  if (model_->scheme().profiled && !checkpoint) profile();
+  std::optional<AdminProfile> profiled;
+  if (model_->scheme().profiled && !checkpoint) {
+    profiled = profile();
+    profile_ = profiled->to_text();
+    write_file(folder_.profile, profile_);
+  }
   write_file(folder_.config, to_json(config_).dump(2) + "\n");
   write_file(folder_.vocabulary, vocabulary_->serialized());
   log_.emplace(folder_.log, state_.step, state_.log_lines);
-  if (profile_) {
+  if (profiled) {
     log({{"event", "profile"},
          {"step", state_.step},
-         {"encoder", profile_->encoder},
-         {"decoder", profile_->decoder}});
+         {"encoder", profiled->encoder},
+         {"decoder", profiled->decoder}});
   }
   say_what_is_trained();
 }
@@ -192,22 +197,19 @@ void Trainer::compare_texts(const std::map<std::string, Fingerprint>& stored,
 }
 
 // Sets every omega of the model, from a file or from what the first batch shows.
-void Trainer::profile() {
+AdminProfile Trainer::profile() {
   const auto batch = make_batch(train_.pairs, schedule_->epoch(0).front());
   const auto forward = [&] {
     summed_loss(*model_, batch, device_, /*bfloat16=*/false, config_.label_smoothing);
   };
-  if (config_.admin_profile.empty()) {
-    profile_ = profile_admin(model_, forward);
-  } else {
-    try {
-      profile_ = AdminProfile::load(config_.admin_profile);
-      apply_profile(model_, forward, *profile_);
-    } catch (const c10::Error& error) {
-      throw ConfigError(std::string("--admin-profile: ") + error.what_without_backtrace());
-    }
+  if (config_.admin_profile.empty()) return profile_admin(model_, forward);
+  try {
+    auto profile = AdminProfile::load(config_.admin_profile);
+    apply_profile(model_, forward, profile);
+    return profile;
+  } catch (const c10::Error& error) {
+    throw ConfigError(std::string("--admin-profile: ") + error.what_without_backtrace());
   }
-  write_file(folder_.profile, profile_->to_text());
 }
 
 void Trainer::say_what_is_trained() {
@@ -430,6 +432,7 @@ bool Trainer::save_last() {
   state_.seconds = seconds();
   state_.log_lines = log_->lines();
   last.texts["state"] = state_.to_text();
+  if (!profile_.empty()) last.texts["profile"] = profile_;
   save_checkpoint(last, folder_.last);
   saved_step_ = state_.step;
   saved_at_ = Clock::now();
@@ -454,6 +457,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   restore_model(checkpoint, folder_.last, *model_);
   restore_training(checkpoint, folder_.last, *model_, *optimizer_, device_);
   gains_change_ = true;
+  if (model_->scheme().profiled) profile_ = text_of(checkpoint, "profile", folder_.last);
   logged_step_ = saved_step_ = state_.step;
   skipped_in_a_row_ = 0;
 }

@@ -43,7 +43,7 @@ class Trainer {
   void make_vocabulary();
   void compare_texts(const std::map<std::string, Fingerprint>& stored, bool accept_changed_text);
   void fit_validation();
-  void profile();
+  AdminProfile profile();
   void restore(const Checkpoint& checkpoint);
   void say_what_is_trained();
 
@@ -81,7 +81,7 @@ class Trainer {
   std::optional<train::FusedAdam> optimizer_;
   std::optional<BatchSchedule> schedule_;
   std::optional<RunLog> log_;
-  std::optional<AdminProfile> profile_;      // of a run that has just been profiled
+  std::string profile_;                      // with which a profiled scheme began
   bool gains_change_ = true;                 // gains that follow the training step
   std::vector<std::vector<int64_t>> epoch_;  // batches of the epoch that `state_` names
   int64_t loaded_epoch_ = -1;

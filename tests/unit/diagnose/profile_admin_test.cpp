@@ -112,20 +112,20 @@ TEST_P(ProfileAdminTest, TakesTheExpectationOfDropout) {
 }
 
 // An encoder and a decoder of a user's own.
-struct OwnPairImpl : torch::nn::Module {
-  OwnPairImpl(OwnStack encoder_, OwnStack decoder_)
+struct TwoStacksImpl : torch::nn::Module {
+  TwoStacksImpl(OwnStack encoder_, OwnStack decoder_)
       : encoder(register_module("encoder", encoder_)),
         decoder(register_module("decoder", decoder_)) {}
   void forward(const torch::Tensor& x) { decoder(x + encoder(x)); }
 
   OwnStack encoder, decoder;
 };
-TORCH_MODULE(OwnPair);
+TORCH_MODULE(TwoStacks);
 
 TEST_P(ProfileAdminTest, TellsAnEncoderFromADecoder) {
   const auto x = randn({4, 8});
   const auto expect = [&](OwnStack encoder, OwnStack decoder) {
-    auto pair = on_device(OwnPair(encoder, decoder));
+    auto pair = on_device(TwoStacks(encoder, decoder));
     const auto profile = profile_admin(pair, [&] { pair->forward(x); });
     EXPECT_EQ(profile.encoder[0], 1.0);
     EXPECT_EQ(profile.decoder[0], 1.0);
@@ -157,7 +157,7 @@ TEST_P(ProfileAdminTest, DoesNotTakeAWrongNumberForTwoStacks) {
             profile);
       },
       "apply_profile" + said));
-  auto pair = on_device(OwnPair(OwnStack(3, 3, true), OwnStack(3, 3, true)));
+  auto pair = on_device(TwoStacks(OwnStack(3, 3, true), OwnStack(3, 3, true)));
   EXPECT_TRUE(throws([&] { profile_admin(pair, [&] { pair->forward(x); }); }, said));
   EXPECT_EQ(stack->omegas(), before);
 }

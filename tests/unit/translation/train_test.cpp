@@ -10,6 +10,8 @@
 #include "translation/parallel_text.hpp"
 #include "translation/run_folder.hpp"
 
+#include <evenkeel/residual/registry.hpp>
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
@@ -113,6 +115,73 @@ TEST_F(TrainTest, AResumedRunHasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
   for (const auto& [name, tensor] : a.tensors) {
     EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
   }
+}
+
+// Also of schemes with two streams, a gain that layers share, or one that follows the updates.
+TEST_F(TrainTest, OfEverySchemeResumesBitForBit) {
+  for (const auto& scheme : schemes()) {
+    SCOPED_TRACE(scheme.name);
+    auto unbroken = short_run();
+    unbroken.scheme = scheme.name;
+    unbroken.branchnorm_steps = 5;
+    unbroken.max_steps = 6;
+    unbroken.run_dir = folder_ / ("unbroken-" + scheme.name);
+    ASSERT_EQ(train(unbroken, false), Ending::kFinished);
+    auto broken = unbroken;
+    broken.run_dir = folder_ / ("broken-" + scheme.name);
+    for (const int64_t steps : {3, 6}) {
+      broken.max_steps = steps;
+      ASSERT_EQ(train(broken, steps > 3), Ending::kFinished);
+    }
+    EXPECT_EQ(values(read_log(broken.run_dir), "train", "loss"),
+              values(read_log(unbroken.run_dir), "train", "loss"));
+    const auto a = load_checkpoint(RunFolder(unbroken.run_dir).last);
+    const auto b = load_checkpoint(RunFolder(broken.run_dir).last);
+    EXPECT_EQ(a.texts.count("profile"), scheme.profiled ? 1 : 0);
+    for (const auto& [name, tensor] : a.tensors) {
+      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+    }
+  }
+}
+
+TEST_F(TrainTest, GrowsBranchNormsGainWithTheUpdates) {
+  auto config = short_run();
+  config.scheme = "branchnorm";
+  config.branchnorm_steps = 40;
+  config.max_steps = 10;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = load_checkpoint(RunFolder(config.run_dir).last);
+  const auto& gain = last.tensors.at("model.encoder.layer_0.self_attn_residual.branch_gain");
+  EXPECT_FLOAT_EQ(gain.item<float>(), 0.25F);
+}
+
+TEST_F(TrainTest, ProfilesItsFirstBatchOrTakesAFile) {
+  auto config = short_run();
+  config.scheme = "admin-profiled";
+  config.encoder_layers = 2;
+  config.max_steps = 1;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto log = read_log(config.run_dir);
+  ASSERT_EQ(log.front()["event"], "profile");
+  const auto encoder = log.front()["encoder"].get<std::vector<double>>();
+  ASSERT_EQ(encoder.size(), 4);
+  ASSERT_EQ(log.front()["decoder"].size(), 3);
+  EXPECT_EQ(encoder[0], 1.0);
+  EXPECT_LT(encoder[1], encoder[3]);
+
+  auto again = config;
+  again.run_dir = folder_ / "again";
+  again.admin_profile = RunFolder(config.run_dir).profile;
+  ASSERT_EQ(train(again, false), Ending::kFinished);
+  EXPECT_EQ(values(read_log(again.run_dir), "train", "loss"), values(log, "train", "loss"));
+
+  std::ofstream(folder_ / "short") << "1 1.0\n2 1.5\n1 1.0\n2 1.3\n3 1.4\n";
+  again.run_dir = folder_ / "other";
+  again.admin_profile = folder_ / "short";
+  EXPECT_EQ(
+      error_of<ConfigError>([&] { train(again, false); }),
+      "--admin-profile: AdminProfile: expected 4 omegas for the encoder, one for each residual "
+      "sub-layer, but got 2");
 }
 
 TEST_F(TrainTest, ASeedDecidesTheRun) {
