@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ostream>
 #include <vector>
 
 namespace evenkeel {
@@ -39,6 +40,9 @@ class Given {
     return value_;
   }
   friend T format_as(const Given& given) { return given; }
+  friend std::ostream& operator<<(std::ostream& stream, const Given& given) {
+    return stream << static_cast<T>(given);
+  }
 
  private:
   T value_;

@@ -83,6 +83,12 @@ TEST(PositionTest, PrintsADepthAsANumber) {
   EXPECT_EQ(stream.str(), "12");
 }
 
+TEST(PositionTest, PrintsItsKindByName) {
+  std::ostringstream stream;
+  stream << Position::decoder_only(12, 0, 1).kind;
+  EXPECT_EQ(stream.str(), "feed-forward");
+}
+
 TEST(PositionTest, NamesTheLayerOrSublayerThatIsOutOfRange) {
   EXPECT_TRUE(throws<Error>([] { Position::encoder(18, 18, 0); },
                             "Position: expected layer in [0, 18), as the encoder has 18 layers, "
