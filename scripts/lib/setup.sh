@@ -171,8 +171,9 @@ install_torch_cpu() {
   mv "$partial" "$whole"
 }
 
-install_venv() {  # install_venv FOLDER ARE_THERE_NAMES -- REQUIREMENT...
-  local folder=$1 names=()
+# install_venv FOLDER ARE_THERE_NAMES -- REQUIREMENT... [-- REQUIREMENT_WITHOUT_DEPENDENCIES...]
+install_venv() {
+  local folder=$1 names=() requirements=()
   shift
   while [[ $1 != -- ]]; do
     names+=("$1")
@@ -191,7 +192,14 @@ install_venv() {  # install_venv FOLDER ARE_THERE_NAMES -- REQUIREMENT...
     fi
     make_venv "$folder" "${with_system[@]}" || return
   fi
-  pip_install "$folder/bin/python" "$@" || return
+  while (($#)) && [[ $1 != -- ]]; do
+    requirements+=("$1")
+    shift
+  done
+  pip_install "$folder/bin/python" "${requirements[@]}" || return
+  if (($# > 1)); then
+    pip_install "$folder/bin/python" --no-deps "${@:2}" || return
+  fi
   finish_venv "$folder"
 }
 
@@ -226,20 +234,22 @@ find_or_install_torch() {
 
 # need_python_packages tests|report: sets PYTHON to an interpreter that has the packages.
 #
-# tests: PyTorch, numpy, sacrebleu, admin-torch and safetensors (references), and those of the report.
+# tests: PyTorch, numpy, sacrebleu, admin-torch, safetensors, x-transformers and torchscale (references), and those of
+# the report. torchscale's own dependencies are not needed: torchscale_reference.py stands in for them.
 # report: matplotlib and jinja2, from any interpreter that has them.
 need_python_packages() {
   local own=$EVENKEEL_DEPS/python
-  local for_report=(matplotlib jinja2) for_tests=(torch numpy sacrebleu admin-torch safetensors matplotlib jinja2)
+  local for_report=(matplotlib jinja2) for_tests=(numpy sacrebleu admin-torch safetensors)
+  local names=(torch "${for_tests[@]}" x-transformers torchscale "${for_report[@]}")
   if [[ $1 == tests ]]; then
     PYTHON=$own/bin/python
-    if ! is_whole_venv "$own" || ! has_distributions "$PYTHON" "${for_tests[@]}"; then
-      say "Installing Python packages into .deps/python: ${for_tests[*]} (PyTorch takes 4.6 GB on disk)"
-      local requirements=("${for_tests[@]:1}")
+    if ! is_whole_venv "$own" || ! has_distributions "$PYTHON" "${names[@]}"; then
+      say "Installing Python packages into .deps/python: ${names[*]} (PyTorch takes 4.6 GB on disk)"
+      local requirements=("${for_tests[@]}" "${for_report[@]}" x-transformers==2.31.10)
       if ! torch_prefix_of python3 >/dev/null; then
         requirements+=("$TORCH_REQUIREMENT")
       fi
-      with_deps_lock install_venv "$own" "${for_tests[@]}" -- "${requirements[@]}" ||
+      with_deps_lock install_venv "$own" "${names[@]}" -- "${requirements[@]}" -- torchscale==0.3.0 ||
         { fail "Python packages could not be installed"; return; }
     fi
     return

@@ -20,6 +20,8 @@ import sys
 import admin_torch
 import torch
 
+from tensors import save
+
 EMBED_DIM = 16
 
 # The same list stands in admin_torch_test.cpp.
@@ -40,15 +42,6 @@ CASES = {
     "TrainedO1_12": (12, "O(1)", True),
     "TrainedO1_200": (200, "O(1)", True),
 }
-
-
-class Tensors(torch.nn.Module):
-    """Carries tensors into a file that C++ can read."""
-
-    def __init__(self, tensors):
-        super().__init__()
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.detach().clone())
 
 
 def make(case):
@@ -78,7 +71,7 @@ def write(folder):
         tensors.update(grad_x=x.grad, grad_f_x=f_x.grad)
         if case[2]:
             tensors.update(grad_omega=residual.omega.grad)
-        torch.jit.save(torch.jit.script(Tensors(tensors)), folder / f"{name}.tensors.pt")
+        save(folder / f"{name}.tensors.pt", tensors)
         # Of the scripted module only omega is read: TorchScript takes all constant OmegaResiduals
         # for one type, so its forward may be that of another.
         torch.jit.save(torch.jit.script(residual), folder / f"{name}.checkpoint.pt")

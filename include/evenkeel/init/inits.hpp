@@ -63,19 +63,12 @@ inline double layer_number(const Position& position) {
   return static_cast<double>(position.layer + 1);
 }
 
-/// torchscale's initial weights before it scales them: those of fairseq, but those of nn.Linear in
-/// the feed-forward.
+/// torchscale's initial weights: those of nn.Linear in every matrix of a layer, with a factor on
+/// those that scale the output of their branch. Its MultiheadAttention has a reset_parameters()
+/// with fairseq's weights, but does not call it.
 inline Draw torchscale_draw(Role role, double factor) {
-  switch (role) {
-    case Role::kValue:
-    case Role::kAttentionOutput:
-      return scaled_plain(role, factor);
-    case Role::kFeedForwardIn:
-    case Role::kFeedForwardOut:
-      return Draw::fan_in_uniform(factor);
-    default:
-      return plain_draw(role);
-  }
+  if (!of_layer(role)) return plain_draw(role);
+  return Draw::fan_in_uniform(scales_branch(role) ? factor : 1.0);
 }
 
 /// torchscale's divisor of DeepNorm's weights.
@@ -160,20 +153,16 @@ inline const std::vector<Init>& inits() {
       // microsoft/torchscale, architecture/encoder.py, decoder.py
       {"deepnet-torchscale",
        "DeepNet (torchscale)",
-       "torchscale's: smaller than the paper's; with deepnorm",
+       "torchscale's: nn.Linear's weights, scaled; with deepnorm",
        [](Role role, const Position& position) {
-         return detail::scales_branch(role)
-                    ? detail::torchscale_draw(role,
-                                              1.0 / detail::torchscale_deepnorm_divisor(position))
-                    : plain_draw(role);
+         return detail::torchscale_draw(role, 1.0 / detail::torchscale_deepnorm_divisor(position));
        }},
       // https://arxiv.org/abs/2210.06423
       {"subln", "Sub-LN", "the paper's: Xavier normal, gain gamma; with subln", subln_draw},
       {"subln-torchscale",
        "Sub-LN (torchscale)",
-       "torchscale's; with subln",
+       "torchscale's: nn.Linear's weights, scaled; with subln",
        [](Role role, const Position& position) {
-         if (!detail::scales_branch(role)) return plain_draw(role);
          return detail::torchscale_draw(
              role,
              position.kind == SublayerKind::kCrossAttention ? 1.0 : subln_gamma(position));

@@ -7,7 +7,7 @@
 namespace evenkeel {
 
 /// DeepNorm, y = norm(alpha * x + f(x)) with a constant alpha, and weights of gain beta: both
-/// depend on the depth of both stacks, see `deepnorm_factors`. torchscale begins with smaller
+/// depend on the depth of both stacks, see `deepnorm_factors`. torchscale begins with other
 /// weights: the init `deepnet-torchscale`. Paper: Wang et al. 2022,
 /// https://arxiv.org/abs/2203.00555, Fig. 2.
 struct DeepNorm {

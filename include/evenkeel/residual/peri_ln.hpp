@@ -5,8 +5,8 @@
 
 namespace evenkeel {
 
-/// Peri-LN, y = x + norm(f(norm(x))), with one more norm at the end of the stack, as in Gemma 2 and
-/// OLMo 2; also called sandwich norm. The paper's optional norm of the embedding is left out.
+/// Peri-LN, y = x + norm(f(norm(x))), with one more norm at the end of the stack, as in Gemma 2;
+/// also called sandwich norm. The paper's optional norm of the embedding is left out.
 /// Paper: Kim et al. 2025, https://arxiv.org/abs/2502.02732.
 struct PeriLN {
   static constexpr const char* kName = "peri";

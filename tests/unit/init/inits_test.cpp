@@ -45,35 +45,36 @@ std::vector<GainCase> gain_cases() {
   const auto alone = Position::decoder_only(24, 3, 1);
   constexpr auto kUniform = Distribution::kXavierUniform;
   constexpr auto kNormal = Distribution::kXavierNormal;
-  return {
-      {"plain", Role::kValue, encoder, kUniform, 0.707107},
-      {"plain", Role::kFeedForwardIn, encoder, kUniform, 1.0},
-      {"tfixup", Role::kValue, encoder, kUniform, 0.325279},            // .67 * 18^(-1/4)
-      {"tfixup", Role::kFeedForwardOut, decoder, kUniform, 0.280299},   // 162^(-1/4)
-      {"deepnet", Role::kAttentionOutput, encoder, kNormal, 0.352571},  // .87 * 18^(-5/16)
-      {"deepnet", Role::kAttentionOutput, decoder, kNormal, 0.260847},  // 216^(-1/4)
-      {"deepnet", Role::kQuery, decoder, kNormal, 1.0},
-      {"deepnet-torchscale", Role::kAttentionOutput, encoder, kUniform, 0.466042},
-      {"deepnet-torchscale", Role::kValue, decoder, kUniform, 0.184447},  // 216^(-1/4) / sqrt(2)
-      {"deepnet-torchscale", Role::kFeedForwardIn, decoder, Distribution::kFanInUniform, 0.260847},
-      {"deepnet-torchscale", Role::kValue, alone, kUniform, 0.189959},  // 192^(-1/4) / sqrt(2)
-      {"subln", Role::kFeedForwardIn, decoder, kNormal, 1.997244},      // sqrt(ln 54)
-      {"subln", Role::kFeedForwardIn, encoder, kNormal, 2.182857},      // sqrt(ln 54 ln 36 / 3)
-      {"subln", Role::kValue, cross, kNormal, 1.0},
-      {"subln", Role::kFeedForwardIn, alone, kNormal, 1.967537},  // sqrt(ln 48)
-      {"subln-torchscale", Role::kAttentionOutput, cross, kUniform, 1.0},
-      {"subln-torchscale", Role::kFeedForwardOut, alone, Distribution::kFanInUniform, 1.967537},
-      {"fixup", Role::kFeedForwardIn, encoder, kUniform, 0.105409},  // 90^(-1/2)
-      {"fixup", Role::kQuery, decoder, kUniform, 0.334024},          // 90^(-1/6) / sqrt(2)
-      {"fixup", Role::kAttentionOutput, decoder, Distribution::kZero, 0.0},
-      {"ds-init", Role::kFeedForwardIn, encoder, kUniform, 0.5},
-      {"ds-init", Role::kKey, encoder, kUniform, 0.353553},
-      {"marian", Role::kKey, encoder, kUniform, 0.5},
-      {"post-ln-init", Role::kFeedForwardIn, encoder, kUniform, 0.0666667},  // 1/15
-      {"gpt2", Role::kAttentionOutput, alone, Distribution::kNormal, 0.00288675},
-      {"gpt2", Role::kEmbedding, alone, Distribution::kNormal, 0.02},
-      {"smallinit", Role::kQuery, alone, Distribution::kFanInNormal, 0.632456},
-      {"smallinit", Role::kFeedForwardOut, alone, Distribution::kFanOutNormal, 0.632456}};
+  constexpr auto kFanInUniform = Distribution::kFanInUniform;
+  return {{"plain", Role::kValue, encoder, kUniform, 0.707107},
+          {"plain", Role::kFeedForwardIn, encoder, kUniform, 1.0},
+          {"tfixup", Role::kValue, encoder, kUniform, 0.325279},            // .67 * 18^(-1/4)
+          {"tfixup", Role::kFeedForwardOut, decoder, kUniform, 0.280299},   // 162^(-1/4)
+          {"deepnet", Role::kAttentionOutput, encoder, kNormal, 0.352571},  // .87 * 18^(-5/16)
+          {"deepnet", Role::kAttentionOutput, decoder, kNormal, 0.260847},  // 216^(-1/4)
+          {"deepnet", Role::kQuery, decoder, kNormal, 1.0},
+          {"deepnet-torchscale", Role::kAttentionOutput, encoder, kFanInUniform, 0.466042},
+          {"deepnet-torchscale", Role::kQuery, encoder, kFanInUniform, 1.0},
+          {"deepnet-torchscale", Role::kValue, decoder, kFanInUniform, 0.260847},  // 216^(-1/4)
+          {"deepnet-torchscale", Role::kFeedForwardIn, decoder, kFanInUniform, 0.260847},
+          {"deepnet-torchscale", Role::kValue, alone, kFanInUniform, 0.268642},  // 192^(-1/4)
+          {"subln", Role::kFeedForwardIn, decoder, kNormal, 1.997244},           // sqrt(ln 54)
+          {"subln", Role::kFeedForwardIn, encoder, kNormal, 2.182857},  // sqrt(ln 54 ln 36 / 3)
+          {"subln", Role::kValue, cross, kNormal, 1.0},
+          {"subln", Role::kFeedForwardIn, alone, kNormal, 1.967537},  // sqrt(ln 48)
+          {"subln-torchscale", Role::kAttentionOutput, cross, kFanInUniform, 1.0},
+          {"subln-torchscale", Role::kFeedForwardOut, alone, kFanInUniform, 1.967537},
+          {"fixup", Role::kFeedForwardIn, encoder, kUniform, 0.105409},  // 90^(-1/2)
+          {"fixup", Role::kQuery, decoder, kUniform, 0.334024},          // 90^(-1/6) / sqrt(2)
+          {"fixup", Role::kAttentionOutput, decoder, Distribution::kZero, 0.0},
+          {"ds-init", Role::kFeedForwardIn, encoder, kUniform, 0.5},
+          {"ds-init", Role::kKey, encoder, kUniform, 0.353553},
+          {"marian", Role::kKey, encoder, kUniform, 0.5},
+          {"post-ln-init", Role::kFeedForwardIn, encoder, kUniform, 0.0666667},  // 1/15
+          {"gpt2", Role::kAttentionOutput, alone, Distribution::kNormal, 0.00288675},
+          {"gpt2", Role::kEmbedding, alone, Distribution::kNormal, 0.02},
+          {"smallinit", Role::kQuery, alone, Distribution::kFanInNormal, 0.632456},
+          {"smallinit", Role::kFeedForwardOut, alone, Distribution::kFanOutNormal, 0.632456}};
 }
 
 TEST(InitsTest, HaveThePublishedGains) {
