@@ -2,8 +2,10 @@
 """Compares the output that a page shows with what came: words one by one, numbers by their relative difference.
 
 A line `...` stands for any lines. White space and empty lines do not count.
+A table is compared with JSON, one object a line: each has one row, whose cells hold its values.
 """
 
+import json
 import re
 
 NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -35,3 +37,20 @@ def same_words(told: list[str], printed: list[str], tolerance: float) -> bool:
     pairs = zip(NUMBER.findall(told_text), NUMBER.findall(printed_text))
     values = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs]
     return all(a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)) for a, b in values)
+
+
+def plain(cell: str) -> str:
+    """The text of a cell of Markdown: without its links and code marks."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", cell.strip()).replace("`", "").replace("\\*", "*")
+
+
+def table_difference(table: str, lines: str) -> str:
+    """What the table has and the objects have not, or the reverse, or an empty string."""
+    rows = [[plain(cell) for cell in line.strip().strip("|").split("|")] for line in table.splitlines()[2:]]
+    rows = [row for row in rows if any(row[1:])]  # the others are headings
+    objects = [json.loads(line) for line in lines.splitlines()]
+    for values in (list(each.values()) for each in objects):
+        matching = [row for row in rows if set(values) <= set(row)]
+        if len(matching) != 1:
+            return f"expected one row of the table with the cells {values}, but there are {len(matching)}"
+    return "" if len(rows) == len(objects) else f"expected {len(objects)} rows, but the table has {len(rows)}"

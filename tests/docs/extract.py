@@ -15,6 +15,8 @@ and anything else is an error. A comment directly above a block says what cannot
     <!-- continues -->      statements of one function with those of the C++ block before
     <!-- declarations -->   declarations that their first line does not tell
     <!-- numbers vary -->   output whose numbers, such as times, are others each time; or <!-- numbers within 9 % -->
+and one directly above a table that its rows are what a command prints as JSON, an object a line:
+    <!-- rows: COMMAND -->
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stand_ins
-from compare import first_difference
+from compare import first_difference, table_difference
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTES = {"cpp": "continues|declarations", "text": r"numbers vary|numbers within \d+ %"}
@@ -91,8 +93,12 @@ class Block:
 
 
 def blocks_of(page: str, markdown: str) -> list[Block]:
-    blocks, lines, opened, above = [], markdown.splitlines(), None, ""
+    blocks, lines, opened, table, above = [], markdown.splitlines(), None, None, ""
     for number, line in enumerate(lines, start=1):
+        if table and not opened and line.startswith("|"):
+            table.text += line + "\n"
+            continue
+        table = None
         fence = re.fullmatch(r"( *)(```+|~~~+)(.*)", line)
         if opened and fence and not fence[3].strip():
             indent, block = opened
@@ -103,8 +109,14 @@ def blocks_of(page: str, markdown: str) -> list[Block]:
             opened = len(fence[1]), Block(page, number + 1, fence[3].strip(), above, "")
         note = re.fullmatch(r" *<!-- (.*) -->", line)
         above = note[1] if note else ""
+        if above.startswith("rows: ") and not opened:
+            table = Block(page, number + 1, "table", above, "")
+            blocks.append(table)
     if opened:
         raise PageError(f"{opened[1].where}: the block does not end")
+    for block in blocks:
+        if block.language == "table" and not block.text:
+            raise PageError(f"{block.where}: expected a table below '{block.note}'")
     return blocks
 
 
@@ -185,6 +197,10 @@ class Run:
             return self.cpp(block)
         elif block.language == "cmake":
             self.cmake(block)
+        elif block.language == "table":
+            difference = table_difference(block.text, self.command(block.note[len("rows: "):], block))
+            if difference:
+                raise PageError(f"{block.where}: {difference}")
         elif block.language == "sh":
             return "".join(self.command(command, block) for command in commands_of(block))
         else:

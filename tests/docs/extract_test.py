@@ -136,6 +136,38 @@ class RunTest(unittest.TestCase):
             run(page("```cmake\nfind_package(there_is_none REQUIRED)"))
 
 
+class TableTest(unittest.TestCase):
+    COMMAND = """printf '{"name":"a","title":"A"}\\n{"name":"b","title":"B*"}\\n'"""
+
+    def check(self, *rows: str, command: str = COMMAND) -> None:
+        run(f"# A page\n\n<!-- rows: {command} -->\n| title | name |\n| --- | --- |\n" + "\n".join(rows) + "\n\nText.\n")
+
+    def test_rows_that_are_those_of_the_program_pass(self):
+        self.check("| **Group** | |", "| [B*](b.md) | `b` |", "| A | `a` |")
+
+    def test_a_missing_row_is_found(self):
+        with self.assertRaisesRegex(PageError, r"page.md:4: expected one row .*'b', 'B\*'.* there are 0"):
+            self.check("| A | `a` |")
+
+    def test_a_row_of_other_words_is_found(self):
+        with self.assertRaisesRegex(PageError, "there are 0"):
+            self.check("| [B](b.md) | `b` |", "| A | `a` |")
+
+    def test_a_row_too_many_is_found(self):
+        with self.assertRaisesRegex(PageError, "expected 2 rows, but the table has 3"):
+            self.check("| B* | `b` |", "| A | `a` |", "| C | `c` |")
+        with self.assertRaisesRegex(PageError, "there are 2"):
+            self.check("| B* | `b` |", "| A | `a` |", "| A | `a` |")
+
+    def test_a_command_that_fails_is_found(self):
+        with self.assertRaisesRegex(PageError, "failed with 1: false"):
+            self.check("| A | `a` |", command="false")
+
+    def test_no_table_is_an_error(self):
+        with self.assertRaisesRegex(PageError, "expected a table below"):
+            run("<!-- rows: echo -->\n\nText.\n")
+
+
 class PagesTest(unittest.TestCase):
     def setUp(self):
         self.pages = [extract.ROOT / "README.md", *extract.ROOT.glob("docs/**/*.md")]
