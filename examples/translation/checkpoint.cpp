@@ -3,6 +3,7 @@
 
 #include "checksum.hpp"
 #include "files.hpp"
+#include "json_text.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -72,7 +73,7 @@ void verify(Checkpoint& checkpoint, const json& header, const std::string& file)
   if (texts.at(kHeaderChecksum) != checksum_of(header)) {
     fail(file, "its header does not match its checksum: it is damaged, or was changed");
   }
-  const auto sums = json::parse(texts.at(kChecksums));
+  const auto sums = parse_json(texts.at(kChecksums));
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (sums.value(name, "") != checksum_of(tensor)) {
       fail(file, fmt::format("{} does not match its checksum: the file is damaged", name));
@@ -134,8 +135,13 @@ Checkpoint load_checkpoint(const std::string& file) {
   }
   std::string text(header_size, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(header_size));
-  const auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object()) fail(file, "expected a JSON header, but it is damaged");
+  json header;
+  try {
+    header = parse_json(text);
+  } catch (const JsonError& damage) {
+    fail(file, fmt::format("its header is damaged: {}", damage.what()));
+  }
+  if (!header.is_object()) fail(file, "expected a JSON object as its header");
   const uint64_t data_size = file_size - sizeof header_size - header_size;
 
   Checkpoint checkpoint;
@@ -174,6 +180,8 @@ Checkpoint load_checkpoint(const std::string& file) {
     verify(checkpoint, header, file);
   } catch (const json::exception& damage) {
     fail(file, fmt::format("its header is damaged: {}", damage.what()));
+  } catch (const JsonError& damage) {
+    fail(file, fmt::format("its checksums are damaged: {}", damage.what()));
   }
   return checkpoint;
 }

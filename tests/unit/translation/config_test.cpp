@@ -195,8 +195,25 @@ TEST(ConfigTest, DamagedJsonIsToldWithItsFileLineAndReason) {
   EXPECT_EQ(error("{\"lr\": NaN}").rfind("c.json: parse error at line 1", 0), 0U);
   EXPECT_EQ(error(" \n"), "c.json: expected a JSON object of settings, but it is empty");
   EXPECT_EQ(error("[]"), "c.json: expected a JSON object of settings");
-  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: the setting \"seed\" appears twice");
+  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: \"seed\" appears twice");
   EXPECT_EQ(error("{\"seed\": true}"), "c.json: expected seed as an integer, but got true");
+}
+
+TEST(ConfigTest, JsonThatIsNestedTooDeepIsRefused) {
+  const std::string open(1'000'000, '['), close(1'000'000, ']');
+  const auto error = [](const std::string& text) {
+    return error_of([&] { config_from_text(text, "c.json"); });
+  };
+  for (const auto& text : {open, "{\"seed\": " + open + close + "}"}) {
+    EXPECT_EQ(error(text), "c.json: expected at most 64 levels of nesting, but there are more");
+  }
+}
+
+TEST(ConfigTest, AWordInAnyEncodingIsRefusedByName) {
+  auto config = usable();
+  config.dtype = "caf\xE9";
+  EXPECT_EQ(error_of([&] { resolved(config); }),
+            "--dtype: expected float32 or bfloat16, but got \"caf\xEF\xBF\xBD\"");
 }
 
 TEST(ConfigTest, NumbersOfTheCommandLineAreReadExactlyOrRefused) {
