@@ -44,6 +44,12 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // as the format has it
   throw CheckpointError(fmt::format("{}: {}", file, why));
 }
 
+// nlohmann-json itself takes 2.5 and true for integers.
+uint64_t count_of(const json& value) {
+  if (!value.is_number_unsigned()) throw JsonError("expected a count, but got " + value.dump());
+  return value.get<uint64_t>();
+}
+
 // Returns whether a tensor of that shape has exactly `bytes`, without overflow.
 bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_size) {
   uint64_t total = element_size;
@@ -152,8 +158,12 @@ Checkpoint load_checkpoint(const std::string& file) {
         checkpoint.texts = entry.get<std::map<std::string, std::string>>();
         continue;
       }
-      const auto shape = entry.at("shape").get<std::vector<int64_t>>();
-      const auto [begin, end] = entry.at("data_offsets").get<std::pair<uint64_t, uint64_t>>();
+      std::vector<int64_t> shape;
+      for (const auto& size : entry.at("shape").get_ref<const json::array_t&>()) {
+        shape.push_back(static_cast<int64_t>(count_of(size)));
+      }
+      const auto begin = count_of(entry.at("data_offsets").at(0));
+      const auto end = count_of(entry.at("data_offsets").at(1));
       const auto type = entry.at("dtype").get<std::string>();
       const auto known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& candidate) {
         return type == candidate.first;
@@ -181,7 +191,7 @@ Checkpoint load_checkpoint(const std::string& file) {
   } catch (const json::exception& damage) {
     fail(file, fmt::format("its header is damaged: {}", damage.what()));
   } catch (const JsonError& damage) {
-    fail(file, fmt::format("its checksums are damaged: {}", damage.what()));
+    fail(file, fmt::format("its header is damaged: {}", damage.what()));
   }
   return checkpoint;
 }

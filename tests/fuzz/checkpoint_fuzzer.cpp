@@ -31,7 +31,9 @@ std::optional<std::string> with_checksums(std::string_view input) {
     auto checksums = nlohmann::json::object();
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") continue;
-      const auto [from, to] = entry.at("data_offsets").get<std::pair<uint64_t, uint64_t>>();
+      const auto& offsets = entry.at("data_offsets");
+      if (!offsets.at(0).is_number_unsigned() || !offsets.at(1).is_number_unsigned()) continue;
+      const auto from = offsets[0].get<uint64_t>(), to = offsets[1].get<uint64_t>();
       if (from > to || to > data.size()) continue;
       checksums[name] = Checksum().add(data.data() + from, to - from).hex();
     }

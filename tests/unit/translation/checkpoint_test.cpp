@@ -232,7 +232,8 @@ TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})");
   EXPECT_EQ(error(),
             file_ + ": expected a checkpoint of evenkeel-translate, but it has no checksums");
-  for (const char* shape : {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]"}) {
+  for (const char* shape :
+       {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]", "[1.5]", "[true]"}) {
     with_header(std::string(R"({"a":{"dtype":"F32","shape":)") + shape +
                 R"(,"data_offsets":[0,4]}})");
     EXPECT_NE(error(), "no error") << shape;
@@ -241,6 +242,8 @@ TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   EXPECT_EQ(error(), file_ + ": a is of unknown type F31");
   with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})");
   EXPECT_EQ(error(), file_ + ": a does not fit in the file, which is cut off or damaged");
+  with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,1e300]}})");
+  EXPECT_EQ(error(), file_ + ": its header is damaged: expected a count, but got 1e+300");
   with_header("[]");
   EXPECT_EQ(error(), file_ + ": expected a JSON object as its header");
 }
