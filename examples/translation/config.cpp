@@ -251,6 +251,12 @@ Config resolved(Config c) {
   within(5, kMillion, "vocab-size", c.vocab_size);
   within(0, kAny, "vocab-sentences", c.vocab_sentences);
   within(0, 1, "byte-fallback", c.byte_fallback);
+  if (!c.source_vocabulary.empty() || !c.target_vocabulary.empty()) c.separate_vocabularies = 1;
+  within(0, 1, "separate-vocabularies", c.separate_vocabularies);
+  expect(c.separate_vocabularies == 0 || c.vocabulary.empty(),
+         "vocabulary",
+         "none beside separate vocabularies",
+         c.vocabulary);
   expect(c.vocab_type == "unigram" || c.vocab_type == "bpe",
          "vocab-type",
          "unigram or bpe",

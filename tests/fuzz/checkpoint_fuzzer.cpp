@@ -60,7 +60,7 @@ void read_file(std::string_view bytes) {
   std::vector<torch::Tensor> tensors;
   for (const auto& [name, tensor] : checkpoint.tensors) tensors.push_back(tensor);
   all_finite(tensors);
-  stored_vocabulary(checkpoint, "file");
+  stored_vocabularies(checkpoint, "file");
   stored_config(checkpoint, "file");
 }
 

@@ -185,10 +185,9 @@ TEST_F(CheckpointTest, WhateverAllocationOfASaveFailsTheOneBeforeIsWhole) {
   config = resolved(config);
   std::filesystem::create_directory(config.run_dir);
   const RunFolder folder(config.run_dir);
-  const auto vocabulary = Vocabulary::train(read_parallel(config.source, config.target),
-                                            40,
-                                            vocabulary_options(config));
-  auto model = make_model(config, vocabulary.size());
+  const auto text = read_parallel(config.source, config.target);
+  const Vocabularies vocabularies(Vocabulary::train(text, 40));
+  auto model = make_model(config, vocabularies.sizes());
   train::FusedAdam optimizer(model->parameters(), {});
   for (const auto& parameter : model->parameters()) optimizer.state_of(parameter);
   RunState state;
@@ -196,7 +195,7 @@ TEST_F(CheckpointTest, WhateverAllocationOfASaveFailsTheOneBeforeIsWhole) {
     state.step = step;
     keep_copy(folder.last, folder.earlier(step - 1));
     Checkpoint last;
-    store_model(last, config, vocabulary, *model, step);
+    store_model(last, config, vocabularies, *model, step);
     store_training(last, *model, optimizer, torch::kCPU);
     last.texts["state"] = state.to_text();
     save_checkpoint(last, folder.last);

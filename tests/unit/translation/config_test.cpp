@@ -59,6 +59,16 @@ TEST(ConfigTest, SettingsLeftOutOfJsonKeepTheirValue) {
   EXPECT_EQ(from_json({{"lr", 0.5}}, config).seed, 7);
 }
 
+TEST(ConfigTest, AVocabularyOfOneSideMakesThemSeparate) {
+  auto config = usable();
+  EXPECT_EQ(resolved(config).separate_vocabularies, 0);
+  config.target_vocabulary = "target.model";
+  EXPECT_EQ(resolved(config).separate_vocabularies, 1);
+  config.vocabulary = "joint.model";
+  EXPECT_EQ(error_of([&] { resolved(config); }),
+            "--vocabulary: expected none beside separate vocabularies, but got \"joint.model\"");
+}
+
 TEST(ConfigTest, TheSchemeDecidesWhatIsNotSaid) {
   auto config = usable();
   config.scheme = "tfixup";
