@@ -3,6 +3,7 @@
 
 #include "checksum.hpp"
 #include "files.hpp"
+#include "json_text.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -43,6 +44,12 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // as the format has it
   throw CheckpointError(fmt::format("{}: {}", file, why));
 }
 
+// nlohmann-json itself takes 2.5 and true for integers.
+uint64_t count_of(const json& value) {
+  if (!value.is_number_unsigned()) throw JsonError("expected a count, but got " + value.dump());
+  return value.get<uint64_t>();
+}
+
 // Returns whether a tensor of that shape has exactly `bytes`, without overflow.
 bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_size) {
   uint64_t total = element_size;
@@ -72,7 +79,7 @@ void verify(Checkpoint& checkpoint, const json& header, const std::string& file)
   if (texts.at(kHeaderChecksum) != checksum_of(header)) {
     fail(file, "its header does not match its checksum: it is damaged, or was changed");
   }
-  const auto sums = json::parse(texts.at(kChecksums));
+  const auto sums = parse_json(texts.at(kChecksums));
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (sums.value(name, "") != checksum_of(tensor)) {
       fail(file, fmt::format("{} does not match its checksum: the file is damaged", name));
@@ -134,8 +141,13 @@ Checkpoint load_checkpoint(const std::string& file) {
   }
   std::string text(header_size, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(header_size));
-  const auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object()) fail(file, "expected a JSON header, but it is damaged");
+  json header;
+  try {
+    header = parse_json(text);
+  } catch (const JsonError& damage) {
+    fail(file, fmt::format("its header is damaged: {}", damage.what()));
+  }
+  if (!header.is_object()) fail(file, "expected a JSON object as its header");
   const uint64_t data_size = file_size - sizeof header_size - header_size;
 
   Checkpoint checkpoint;
@@ -146,8 +158,12 @@ Checkpoint load_checkpoint(const std::string& file) {
         checkpoint.texts = entry.get<std::map<std::string, std::string>>();
         continue;
       }
-      const auto shape = entry.at("shape").get<std::vector<int64_t>>();
-      const auto [begin, end] = entry.at("data_offsets").get<std::pair<uint64_t, uint64_t>>();
+      std::vector<int64_t> shape;
+      for (const auto& size : entry.at("shape").get_ref<const json::array_t&>()) {
+        shape.push_back(static_cast<int64_t>(count_of(size)));
+      }
+      const auto begin = count_of(entry.at("data_offsets").at(0));
+      const auto end = count_of(entry.at("data_offsets").at(1));
       const auto type = entry.at("dtype").get<std::string>();
       const auto known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& candidate) {
         return type == candidate.first;
@@ -173,6 +189,8 @@ Checkpoint load_checkpoint(const std::string& file) {
     }
     verify(checkpoint, header, file);
   } catch (const json::exception& damage) {
+    fail(file, fmt::format("its header is damaged: {}", damage.what()));
+  } catch (const JsonError& damage) {
     fail(file, fmt::format("its header is damaged: {}", damage.what()));
   }
   return checkpoint;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "json_text.hpp"
 #include "numbers.hpp"
 #include "parallel_text.hpp"
 
@@ -16,7 +17,6 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string_view>
 #include <type_traits>
 
@@ -133,7 +133,9 @@ json shown(double value) {
 
 void expect(bool ok, std::string_view setting, std::string_view expected, const json& got) {
   if (ok) return;
-  throw ConfigError(fmt::format("--{}: expected {}, but got {}", setting, expected, got.dump()));
+  // a word of the command line may be in any encoding
+  const auto told = got.dump(-1, ' ', false, json::error_handler_t::replace);
+  throw ConfigError(fmt::format("--{}: expected {}, but got {}", setting, expected, told));
 }
 
 }  // namespace
@@ -204,18 +206,11 @@ Config config_from_text(const std::string& text, const std::string& where, Confi
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
     throw ConfigError(where + ": expected a JSON object of settings, but it is empty");
   }
-  std::set<json> names;
   json settings;
   try {
-    settings = json::parse(text, [&](int depth, json::parse_event_t event, json& name) {
-      if (event == json::parse_event_t::key && depth == 1 && !names.insert(name).second) {
-        throw ConfigError(fmt::format("{}: the setting {} appears twice", where, name.dump()));
-      }
-      return true;
-    });
-  } catch (const json::exception& error) {
-    const std::string why = error.what();  // "[json.exception.parse_error.101] parse error at ..."
-    throw ConfigError(where + ": " + why.substr(std::min(why.find("] ") + 2, why.size())));
+    settings = parse_json(text);
+  } catch (const JsonError& error) {
+    throw ConfigError(where + ": " + error.what());
   }
   return from_json(settings, std::move(base), where);
 }
@@ -256,6 +251,12 @@ Config resolved(Config c) {
   within(5, kMillion, "vocab-size", c.vocab_size);
   within(0, kAny, "vocab-sentences", c.vocab_sentences);
   within(0, 1, "byte-fallback", c.byte_fallback);
+  if (!c.source_vocabulary.empty() || !c.target_vocabulary.empty()) c.separate_vocabularies = 1;
+  within(0, 1, "separate-vocabularies", c.separate_vocabularies);
+  expect(c.separate_vocabularies == 0 || c.vocabulary.empty(),
+         "vocabulary",
+         "none beside separate vocabularies",
+         c.vocabulary);
   expect(c.vocab_type == "unigram" || c.vocab_type == "bpe",
          "vocab-type",
          "unigram or bpe",

@@ -23,14 +23,17 @@ class ConfigError : public std::runtime_error {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
 struct Config {
-  std::vector<std::string> source;         ///< Training text, one sentence a line, plain or .gz.
-  std::vector<std::string> target;         ///< Its translation, line by line.
-  std::vector<std::string> valid_source;   ///< Held-out text for the validation loss and BLEU.
-  std::vector<std::string> valid_target;   ///< Its translation.
-  std::string vocabulary;                  ///< A SentencePiece model; empty: trained from the text.
-  int64_t vocab_size = 8000;               ///< Pieces of a vocabulary that is trained.
-  int64_t vocab_sentences = 100'000;       ///< Sentences that it is trained on at most; 0 for all.
-  std::string vocab_type = "unigram";      ///< unigram or bpe.
+  std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
+  std::vector<std::string> target;        ///< Its translation, line by line.
+  std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
+  std::vector<std::string> valid_target;  ///< Its translation.
+  std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
+  std::string source_vocabulary;          ///< One for the source alone; makes them separate.
+  std::string target_vocabulary;          ///< One for the target alone; likewise.
+  int64_t separate_vocabularies = 0;   ///< 1: one for each side, and embeddings that are not tied.
+  int64_t vocab_size = 8000;           ///< Pieces of a vocabulary that is trained.
+  int64_t vocab_sentences = 100'000;   ///< Sentences that it is trained on at most; 0 for all.
+  std::string vocab_type = "unigram";  ///< unigram or bpe.
   std::string normalization = "identity";  ///< SentencePiece's; identity changes no character.
   double character_coverage = 0.9995;      ///< Share of the text's characters that get pieces.
   int64_t byte_fallback = 0;  ///< 1: missing characters are spelled as bytes; takes 256 pieces.
@@ -89,6 +92,12 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", true);
   visit("valid-target", c.valid_target, "its translation", true);
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", true);
+  visit("source-vocabulary", c.source_vocabulary, "one of the source alone", true);
+  visit("target-vocabulary", c.target_vocabulary, "one of the target alone", true);
+  visit("separate-vocabularies",
+        c.separate_vocabularies,
+        "1: one for each side, trained where none is named; embeddings are not tied",
+        false);
   visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
   visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
   visit("vocab-type", c.vocab_type, "unigram or bpe", false);

@@ -35,11 +35,11 @@ Corpus::Corpus(const std::vector<std::string>& source, const std::vector<std::st
   drop_empty_pairs(text);
 }
 
-void Corpus::encode(const Vocabulary& vocabulary, int64_t max_length) {
+void Corpus::encode(const Vocabularies& vocabularies, int64_t max_length) {
   pairs.reserve(text.source.size());
   for (std::size_t i = 0; i < text.source.size(); ++i) {
-    pairs.push_back({vocabulary.encode(enough_of(text.source[i], max_length)),
-                     vocabulary.encode(enough_of(text.target[i], max_length))});
+    pairs.push_back({vocabularies.source.encode(enough_of(text.source[i], max_length)),
+                     vocabularies.target.encode(enough_of(text.target[i], max_length))});
   }
 }
 

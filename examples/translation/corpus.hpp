@@ -38,7 +38,7 @@ struct Corpus {
 
   /// Fills `pairs`. Of an endless line only as much is encoded as makes it longer than
   /// `max_length`.
-  void encode(const Vocabulary& vocabulary, int64_t max_length);
+  void encode(const Vocabularies& vocabularies, int64_t max_length);
 
   /// Removes pairs of more than `max_length` pieces on a side, eos included; returns their number.
   int64_t drop_longer_than(int64_t max_length);

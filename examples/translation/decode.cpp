@@ -217,17 +217,17 @@ std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
 }
 
 std::vector<std::string> translate(nn::TransformerImpl& model,
-                                   const Vocabulary& vocabulary,
+                                   const Vocabularies& vocabularies,
                                    const std::vector<std::string>& sources,
                                    torch::Device device,
                                    bool bfloat16,
                                    const DecodeOptions& options) {
   std::vector<std::vector<int64_t>> pieces;
   pieces.reserve(sources.size());
-  for (const auto& source : sources) pieces.push_back(vocabulary.encode(source));
+  for (const auto& source : sources) pieces.push_back(vocabularies.source.encode(source));
   std::vector<std::string> translations;
   for (const auto& translation : translate(model, pieces, device, bfloat16, options)) {
-    translations.push_back(vocabulary.decode(translation));
+    translations.push_back(vocabularies.target.decode(translation));
   }
   return translations;
 }

@@ -36,7 +36,7 @@ std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
 
 /// The same from text to text. The translation of a line without pieces is an empty line.
 std::vector<std::string> translate(nn::TransformerImpl& model,
-                                   const Vocabulary& vocabulary,
+                                   const Vocabularies& vocabularies,
                                    const std::vector<std::string>& sources,
                                    torch::Device device,
                                    bool bfloat16,

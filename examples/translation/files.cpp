@@ -149,11 +149,14 @@ void FileWriter::open_beside(const std::string& target, std::optional<unsigned> 
   if (target.back() == '/') fail(EISDIR);
   remove_abandoned(folder_);
   while (true) {
-    const auto temporary = folder_ + "/" + fresh_name();
-    descriptor_ = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    temporary_ = folder_ + "/" + fresh_name();  // before there is one that would have to be removed
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno == EEXIST) continue;
-    if (descriptor_ < 0) fail(errno);
-    temporary_ = temporary;
+    if (descriptor_ < 0) {
+      const int error = errno;
+      temporary_.clear();
+      fail(error);
+    }
     // Another program may have taken it for abandoned before it was locked.
     struct stat status {};
     const bool locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
@@ -204,20 +207,24 @@ void write_file(const std::string& file, std::string_view text) {
 }
 
 std::string read_file(const std::string& file) {
-  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  struct Closed {
+    int descriptor;
+    ~Closed() {
+      if (descriptor >= 0) ::close(descriptor);
+    }
+  };
+  const Closed opened{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
   std::string text;
-  ssize_t size = descriptor < 0 ? -1 : 1;
+  ssize_t size = opened.descriptor < 0 ? -1 : 1;
   while (size > 0) {
     const auto before = text.size();
     text.resize(before + (1U << 16U));
     do {
-      size = ::read(descriptor, &text[before], text.size() - before);
+      size = ::read(opened.descriptor, &text[before], text.size() - before);
     } while (size < 0 && errno == EINTR);
     text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
   }
-  const int error = errno;
-  if (descriptor >= 0) ::close(descriptor);
-  if (size < 0) throw FileError(file + ": " + std::strerror(error));
+  if (size < 0) throw FileError(file + ": " + std::strerror(errno));
   return text;
 }
 

@@ -23,8 +23,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <map>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -35,9 +37,23 @@
 namespace evenkeel::translation {
 namespace {
 
+constexpr const char* kOutOfMemory = "evenkeel-translate: out of memory\n";
+
 // A line on standard error, if there is one.
 void complain(const std::string& text) {
   std::fputs(("evenkeel-translate: " + text + "\n").c_str(), stderr);
+}
+
+// Memory that is short in a destructor, such as nlohmann-json's, is told like any other.
+[[noreturn]] void on_terminate() {
+  try {
+    if (std::current_exception()) std::rethrow_exception(std::current_exception());
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+    std::_Exit(1);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): the standard's way to end, as below
+  }
+  std::abort();
 }
 
 // Options for settings, and what the command line says of them.
@@ -320,10 +336,13 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace evenkeel::translation;
   prepare_standard_streams();
+  std::set_terminate(on_terminate);
   try {
     return run(argc, argv);
   } catch (const c10::Error& error) {
     complain(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
   } catch (const std::exception& error) {
     complain(error.what());
   }

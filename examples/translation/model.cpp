@@ -12,8 +12,8 @@
 
 namespace evenkeel::translation {
 
-nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
-  check_memory(config, vocab_size, 1);
+nn::Transformer<> make_model(const Config& config, const VocabularySizes& sizes) {
+  check_memory(config, sizes, 1);
   return {configured_scheme(config),
           nn::TransformerOptions()
               .encoder_layers(config.encoder_layers)
@@ -25,22 +25,24 @@ nn::Transformer<> make_model(const Config& config, int64_t vocab_size) {
               .attention_dropout(config.attention_dropout)
               .activation_dropout(config.activation_dropout)
               .pad_id(kPad)
-              .vocab_size(vocab_size)};
+              .vocab_size(sizes.target)
+              .src_vocab_size(sizes.source)
+              .tie_embeddings(sizes.joint)};
 }
 
-double parameter_count(const Config& config, int64_t vocab_size) {
+double parameter_count(const Config& config, const VocabularySizes& sizes) {
   const auto width = static_cast<double>(config.embed_dim);
   const auto inner = static_cast<double>(config.dim_feedforward);
   const double attention = 4.0 * width * width;
   const double feed_forward = 2.0 * width * inner;
   return static_cast<double>(config.encoder_layers) * (attention + feed_forward) +
          static_cast<double>(config.decoder_layers) * (2.0 * attention + feed_forward) +
-         static_cast<double>(vocab_size) * width;
+         static_cast<double>(sizes.rows()) * width;
 }
 
-void check_memory(const Config& config, int64_t vocab_size, int64_t numbers) {
+void check_memory(const Config& config, const VocabularySizes& sizes, int64_t numbers) {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-  const double count = parameter_count(config, vocab_size);
+  const double count = parameter_count(config, sizes);
   const double need = 4.0 * static_cast<double>(numbers) * count / kGiB;
   const double have = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                       static_cast<double>(::sysconf(_SC_PAGESIZE)) / kGiB;

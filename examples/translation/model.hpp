@@ -3,6 +3,7 @@
 
 #include "batches.hpp"
 #include "config.hpp"
+#include "vocabulary.hpp"
 
 #include <evenkeel/nn/transformer.hpp>
 
@@ -13,15 +14,16 @@
 
 namespace evenkeel::translation {
 
-/// Makes the model of a config, initialised with LibTorch's default generator.
-nn::Transformer<> make_model(const Config& config, int64_t vocab_size);
+/// Makes the model of a config, initialised with LibTorch's default generator. Its embeddings are
+/// tied where the vocabularies are joint.
+nn::Transformer<> make_model(const Config& config, const VocabularySizes& sizes);
 
 /// The model's parameters, about; no size overflows it.
-double parameter_count(const Config& config, int64_t vocab_size);
+double parameter_count(const Config& config, const VocabularySizes& sizes);
 
 /// Throws ConfigError if this machine has not the memory for so many numbers of 4 bytes for each
 /// parameter: 1 to translate, 4 to train, with gradients and Adam's means.
-void check_memory(const Config& config, int64_t vocab_size, int64_t numbers);
+void check_memory(const Config& config, const VocabularySizes& sizes, int64_t numbers);
 
 /// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
 /// that is unknown or missing.

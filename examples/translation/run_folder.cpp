@@ -23,7 +23,9 @@ namespace evenkeel::translation {
 namespace {
 
 constexpr const char* kModel = "model.";
-constexpr const char* kVocabulary = "vocabulary";
+constexpr const char* kVocabulary = "vocabulary";  // the joint one
+constexpr const char* kSourceVocabulary = "vocabulary.source";
+constexpr const char* kTargetVocabulary = "vocabulary.target";
 
 // Parameters and buffers with their names in the checkpoint.
 std::vector<std::pair<std::string, torch::Tensor>> tensors_of(nn::TransformerImpl& model) {
@@ -35,6 +37,28 @@ std::vector<std::pair<std::string, torch::Tensor>> tensors_of(nn::TransformerImp
     tensors.emplace_back(kModel + item.key(), item.value());
   }
   return tensors;
+}
+
+torch::Tensor bytes_of(const Vocabulary& vocabulary) {
+  const auto& bytes = vocabulary.serialized();
+  auto tensor = torch::empty({static_cast<int64_t>(bytes.size())}, torch::kUInt8);
+  std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+Vocabulary stored_vocabulary(const Checkpoint& checkpoint,
+                             const char* name,
+                             const std::string& file) {
+  const auto found = checkpoint.tensors.find(name);
+  if (found == checkpoint.tensors.end() || found->second.scalar_type() != torch::kUInt8) {
+    throw CheckpointError(fmt::format("{}: expected a {} in it, but there is none", file, name));
+  }
+  try {
+    return Vocabulary::load(std::string_view(static_cast<const char*>(found->second.data_ptr()),
+                                             static_cast<size_t>(found->second.numel())));
+  } catch (const VocabularyError& error) {
+    throw CheckpointError(fmt::format("{}: {}: {}", file, name, error.what()));
+  }
 }
 
 std::string told(const torch::Tensor& tensor) {
@@ -71,14 +95,16 @@ Checkpoint load_last(const RunFolder& folder) {
 
 void store_model(Checkpoint& checkpoint,
                  const Config& config,
-                 const Vocabulary& vocabulary,
+                 const Vocabularies& vocabularies,
                  nn::TransformerImpl& model,
                  int64_t step) {
   for (const auto& [name, tensor] : tensors_of(model)) checkpoint.tensors[name] = tensor;
-  const auto& bytes = vocabulary.serialized();
-  auto pieces = torch::empty({static_cast<int64_t>(bytes.size())}, torch::kUInt8);
-  std::memcpy(pieces.data_ptr(), bytes.data(), bytes.size());
-  checkpoint.tensors[kVocabulary] = pieces;
+  if (vocabularies.joint) {
+    checkpoint.tensors[kVocabulary] = bytes_of(vocabularies.source);
+  } else {
+    checkpoint.tensors[kSourceVocabulary] = bytes_of(vocabularies.source);
+    checkpoint.tensors[kTargetVocabulary] = bytes_of(vocabularies.target);
+  }
   checkpoint.texts["config"] = to_json(config).dump();
   checkpoint.texts["step"] = std::to_string(step);
 }
@@ -146,17 +172,11 @@ Config stored_config(const Checkpoint& checkpoint, const std::string& file) {
   }
 }
 
-Vocabulary stored_vocabulary(const Checkpoint& checkpoint, const std::string& file) {
-  const auto found = checkpoint.tensors.find(kVocabulary);
-  if (found == checkpoint.tensors.end() || found->second.scalar_type() != torch::kUInt8) {
-    throw CheckpointError(file + ": expected a vocabulary in it, but there is none");
-  }
-  try {
-    return Vocabulary::load(std::string_view(static_cast<const char*>(found->second.data_ptr()),
-                                             static_cast<size_t>(found->second.numel())));
-  } catch (const VocabularyError& error) {
-    throw CheckpointError(file + ": " + error.what());
-  }
+Vocabularies stored_vocabularies(const Checkpoint& checkpoint, const std::string& file) {
+  const bool separate = checkpoint.tensors.count(kSourceVocabulary) != 0;
+  if (!separate) return Vocabularies(stored_vocabulary(checkpoint, kVocabulary, file));
+  return {stored_vocabulary(checkpoint, kSourceVocabulary, file),
+          stored_vocabulary(checkpoint, kTargetVocabulary, file)};
 }
 
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device) {
@@ -168,8 +188,8 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
   const auto checkpoint = load_checkpoint(file);
   auto config = stored_config(checkpoint, file);
   config.device = device;
-  auto vocabulary = stored_vocabulary(checkpoint, file);
-  auto model = make_model(config, vocabulary.size());
+  auto vocabularies = stored_vocabularies(checkpoint, file);
+  auto model = make_model(config, vocabularies.sizes());
   restore_model(checkpoint, file, *model);
   const auto target = device_of(config);
   if (target.is_cuda()) prefer_short_attention();
@@ -181,7 +201,7 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
                                       file,
                                       text_of(checkpoint, "step", file)));
   }
-  return {std::move(config), std::move(vocabulary), std::move(model), *step};
+  return {std::move(config), std::move(vocabularies), std::move(model), *step};
 }
 
 }  // namespace evenkeel::translation

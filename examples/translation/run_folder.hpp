@@ -19,6 +19,8 @@ struct RunFolder {
         lock(folder + "/run.lock"),
         config(folder + "/config.json"),
         vocabulary(folder + "/vocabulary.model"),
+        source_vocabulary(folder + "/vocabulary.source.model"),
+        target_vocabulary(folder + "/vocabulary.target.model"),
         profile(folder + "/profile.ratio.init"),
         log(folder + "/log.jsonl"),
         last(folder + "/last.safetensors"),
@@ -32,7 +34,9 @@ struct RunFolder {
   std::string path;
   std::string lock;
   std::string config;
-  std::string vocabulary;
+  std::string vocabulary;  // where it is joint
+  std::string source_vocabulary;
+  std::string target_vocabulary;
   std::string profile;
   std::string log;
   std::string last;
@@ -42,7 +46,7 @@ struct RunFolder {
 /// A trained model with everything that is needed to translate.
 struct TrainedModel {
   Config config;
-  Vocabulary vocabulary;
+  Vocabularies vocabularies;
   nn::Transformer<> model;
   int64_t step;
 };
@@ -50,10 +54,10 @@ struct TrainedModel {
 /// The last checkpoint of a run. The error for one that cannot be used names the one before it.
 Checkpoint load_last(const RunFolder& folder);
 
-/// Adds the model's parameters and buffers, the config and the vocabulary.
+/// Adds the model's parameters and buffers, the config and the vocabularies.
 void store_model(Checkpoint& checkpoint,
                  const Config& config,
-                 const Vocabulary& vocabulary,
+                 const Vocabularies& vocabularies,
                  nn::TransformerImpl& model,
                  int64_t step);
 
@@ -76,8 +80,8 @@ const std::string& text_of(const Checkpoint& checkpoint, const char* name, const
 /// The config in a checkpoint.
 Config stored_config(const Checkpoint& checkpoint, const std::string& file);
 
-/// The vocabulary in a checkpoint.
-Vocabulary stored_vocabulary(const Checkpoint& checkpoint, const std::string& file);
+/// The vocabularies in a checkpoint.
+Vocabularies stored_vocabularies(const Checkpoint& checkpoint, const std::string& file);
 
 /// Loads the model of a run folder, the best one if there is one, otherwise the last; or of a
 /// checkpoint file. `device` is "auto", "cpu", "cuda" or "cuda:N".

@@ -2,12 +2,15 @@
 #include "run_log.hpp"
 
 #include "files.hpp"
+#include "json_text.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
@@ -18,13 +21,29 @@ namespace {
 
 using nlohmann::json;
 
-bool is_behind(const std::string& line, int64_t step) {
-  const auto entry = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!entry.is_object() || !entry.contains("event") || !entry.contains("step")) return true;
-  return entry["event"] == "end" || !entry["step"].is_number_integer() || entry["step"] > step;
+// Whether a line is an entry of the log from no later than `step`.
+bool stays(const std::string& line, int64_t step) {
+  try {
+    const auto entry = parse_json(line);
+    return entry.at("event") != "end" && entry.at("step").is_number_unsigned() &&
+           entry.at("step").get<uint64_t>() <= static_cast<uint64_t>(step);
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 }  // namespace
+
+std::string kept_lines(const std::string& text, int64_t step, int64_t lines) {
+  std::istringstream old(text);
+  std::string kept;
+  for (std::string line; lines > 0 && std::getline(old, line);) {
+    if (!stays(line, step)) continue;
+    kept += line + "\n";
+    --lines;
+  }
+  return kept;
+}
 
 RunLog::RunLog(const std::string& file, int64_t step, int64_t lines) : file_(file) {
   if (::access(file.c_str(), F_OK) != 0) write_file(file, "");
@@ -36,15 +55,9 @@ RunLog::~RunLog() {
 }
 
 void RunLog::keep_until(int64_t step, int64_t lines) {
-  std::istringstream old(read_file(file_) + waiting_);
-  std::string kept;
-  lines_ = 0;
-  for (std::string line; lines_ < lines && std::getline(old, line);) {
-    if (is_behind(line, step)) continue;
-    kept += line + "\n";
-    ++lines_;
-  }
+  const auto kept = kept_lines(read_file(file_) + waiting_, step, lines);
   write_file(file_, kept);
+  lines_ = std::count(kept.begin(), kept.end(), '\n');
   waiting_.clear();
   trouble_.clear();
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));

@@ -8,6 +8,10 @@
 
 namespace evenkeel::translation {
 
+/// The first `lines` entries of a log from no later than `step`, each with an LF. What says that
+/// the run ended and lines that are no entries, such as one that was cut off, are left out.
+std::string kept_lines(const std::string& text, int64_t step, int64_t lines);
+
 /// log.jsonl: one JSON object a line.
 class RunLog {
  public:

@@ -2,6 +2,7 @@
 #include "run_state.hpp"
 
 #include "checkpoint.hpp"
+#include "json_text.hpp"
 
 #include <fmt/format.h>
 
@@ -75,7 +76,7 @@ RunState RunState::from_text(const std::string& text, const std::string& file) {
   constexpr auto kMost = std::numeric_limits<int64_t>::max();
   RunState state;
   try {
-    const auto from = json::parse(text);
+    const auto from = parse_json(text);
     for_each_number(state, [&](const char* name, auto& field, auto least, auto most) {
       if constexpr (std::is_same_v<decltype(least), double>) {
         field = real(from.at(name), least, most, name);

@@ -36,7 +36,8 @@ void check_free(const RunFolder& folder) {
         file));
   }
   if (exists(folder.lock) || exists(folder.log)) return;
-  for (const auto& file : {folder.config, folder.vocabulary}) {
+  for (const auto& file :
+       {folder.config, folder.vocabulary, folder.source_vocabulary, folder.target_vocabulary}) {
     if (!exists(file)) continue;
     throw ConfigError(
         fmt::format("--run-dir: {} belongs to no run and would be overwritten; name another folder",
@@ -44,23 +45,33 @@ void check_free(const RunFolder& folder) {
   }
 }
 
-void check_same_vocabulary(const Checkpoint& checkpoint,
-                           const RunFolder& folder,
-                           const Config& run,
-                           const Config& asked) {
-  if (asked.vocabulary.empty() || asked.vocabulary == run.vocabulary) return;
-  const auto bytes = Vocabulary::load_file(asked.vocabulary).serialized();
-  if (bytes == stored_vocabulary(checkpoint, folder.last).serialized()) return;
-  throw ConfigError(
-      fmt::format("--vocabulary: expected the one with which the run began, but {} is another",
-                  asked.vocabulary));
+void check_same_vocabularies(const Checkpoint& checkpoint,
+                             const RunFolder& folder,
+                             const Config& run,
+                             const Config& asked) {
+  const auto stored = stored_vocabularies(checkpoint, folder.last);
+  const auto check = [](const char* option,
+                        const std::string& before,
+                        const std::string& now,
+                        const Vocabulary& vocabulary) {
+    if (now.empty() || now == before) return;
+    if (Vocabulary::load_file(now).serialized() == vocabulary.serialized()) return;
+    throw ConfigError(
+        fmt::format("--{}: expected the one with which the run began, but {} is another",
+                    option,
+                    now));
+  };
+  check("vocabulary", run.vocabulary, asked.vocabulary, stored.source);
+  check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, stored.source);
+  check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, stored.target);
 }
 
 }  // namespace
 
 Ending train(const Config& config, bool resume, bool accept_changed_text) {
   device_of(config);
-  check_memory(config, config.vocab_size, 4);
+  const bool joint = config.separate_vocabularies == 0;
+  check_memory(config, {config.vocab_size, config.vocab_size, joint}, 4);
   const RunFolder folder(config.run_dir);
   if (!resume) {
     check_free(folder);
@@ -71,16 +82,21 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
     load_last(folder);  // says what there is instead
   }
   const FolderLock lock(folder.lock);
-  for (const auto& file :
-       {folder.config, folder.vocabulary, folder.log, folder.last, folder.best}) {
+  for (const auto& file : {folder.config, folder.log, folder.last, folder.best}) {
     check_writable(file);
+  }
+  if (joint) {
+    check_writable(folder.vocabulary);
+  } else {
+    check_writable(folder.source_vocabulary);
+    check_writable(folder.target_vocabulary);
   }
   std::optional<Checkpoint> checkpoint;
   if (resume) {
     checkpoint = load_last(folder);
     const auto run = stored_config(*checkpoint, folder.last);
     check_resumable(run, config);
-    check_same_vocabulary(*checkpoint, folder, run, config);
+    check_same_vocabularies(*checkpoint, folder, run, config);
   } else {
     check_free(folder);  // another run may have begun there meanwhile, and ended
   }

@@ -25,7 +25,7 @@ constexpr const char* to_string(Ending ending) {
 /// Trains as the config has it, in the folder `run_dir`, which one run at a time may have:
 ///
 ///     config.json          the config, everything filled in
-///     vocabulary.model     SentencePiece's
+///     vocabulary.model     SentencePiece's; or vocabulary.source.model, vocabulary.target.model
 ///     profile.ratio.init   the omegas with which --scheme admin-profiled began
 ///     log.jsonl            one JSON object a line: training, validation, end
 ///     last.safetensors     all that is needed to go on exactly, from before the first update on

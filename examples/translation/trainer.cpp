@@ -54,18 +54,18 @@ Trainer::Trainer(const Config& config,
   if (config_.threads > 0) at::set_num_threads(static_cast<int>(config_.threads));
   if (device_.is_cuda()) prefer_short_attention();
   if (checkpoint) {
-    vocabulary_ = stored_vocabulary(*checkpoint, folder_.last);
+    vocabularies_ = stored_vocabularies(*checkpoint, folder_.last);
   } else {
-    make_vocabulary();
+    make_vocabularies();
   }
-  check_memory(config_, vocabulary_->size(), 4);
+  check_memory(config_, vocabularies_->sizes(), 4);
   const std::map<std::string, Fingerprint> texts{{"source", fingerprint(train_.text.source)},
                                                  {"target", fingerprint(train_.text.target)},
                                                  {"valid-source", fingerprint(valid_.text.source)},
                                                  {"valid-target", fingerprint(valid_.text.target)}};
   state_.texts = texts;
-  train_.encode(*vocabulary_, config_.max_length);
-  valid_.encode(*vocabulary_, config_.max_length);
+  train_.encode(*vocabularies_, config_.max_length);
+  valid_.encode(*vocabularies_, config_.max_length);
   fit_validation();
 
   BatchOptions options;
@@ -83,7 +83,7 @@ Trainer::Trainer(const Config& config,
   }
 
   torch::manual_seed(static_cast<uint64_t>(config_.seed));
-  model_ = make_model(config_, vocabulary_->size());
+  model_ = make_model(config_, vocabularies_->sizes());
   model_->to(device_);
   optimizer_.emplace(model_->parameters(),
                      train::FusedAdamOptions()
@@ -106,7 +106,12 @@ Trainer::Trainer(const Config& config,
     write_file(folder_.profile, profile_);
   }
   write_file(folder_.config, to_json(config_).dump(2) + "\n");
-  write_file(folder_.vocabulary, vocabulary_->serialized());
+  if (vocabularies_->joint) {
+    write_file(folder_.vocabulary, vocabularies_->source.serialized());
+  } else {
+    write_file(folder_.source_vocabulary, vocabularies_->source.serialized());
+    write_file(folder_.target_vocabulary, vocabularies_->target.serialized());
+  }
   log_.emplace(folder_.log, state_.step, state_.log_lines);
   if (profiled) {
     log({{"event", "profile"},
@@ -117,20 +122,32 @@ Trainer::Trainer(const Config& config,
   say_what_is_trained();
 }
 
-void Trainer::make_vocabulary() {
-  if (!config_.vocabulary.empty()) {
-    vocabulary_ = Vocabulary::load_file(config_.vocabulary);
+void Trainer::make_vocabularies() {
+  const auto& text = train_.text;
+  if (config_.separate_vocabularies == 0) {
+    vocabularies_.emplace(make_vocabulary(config_.vocabulary, text, "pairs"));
     return;
   }
-  progress_.line(fmt::format("training a vocabulary of {} pieces on {} pairs",
+  auto source = make_vocabulary(config_.source_vocabulary, text.source, "sentences of the source");
+  auto target = make_vocabulary(config_.target_vocabulary, text.target, "sentences of the target");
+  vocabularies_.emplace(std::move(source), std::move(target));
+}
+
+// From a file, or trained where none is named.
+template <typename Text>
+Vocabulary Trainer::make_vocabulary(const std::string& file, const Text& text, const char* what) {
+  if (!file.empty()) return Vocabulary::load_file(file);
+  progress_.line(fmt::format("training a vocabulary of {} pieces on {} {}",
                              config_.vocab_size,
-                             train_.text.source.size()));
-  vocabulary_ = Vocabulary::train(train_.text, config_.vocab_size, vocabulary_options(config_));
-  if (vocabulary_->size() < config_.vocab_size) {
+                             train_.text.source.size(),
+                             what));
+  auto trained = Vocabulary::train(text, config_.vocab_size, vocabulary_options(config_));
+  if (trained.size() < config_.vocab_size) {
     progress_.line(fmt::format("the text has pieces for a vocabulary of {}, not of {}",
-                               vocabulary_->size(),
+                               trained.size(),
                                config_.vocab_size));
   }
+  return trained;
 }
 
 // Validation takes the pairs that fit, for loss and BLEU alike.
@@ -215,14 +232,17 @@ AdminProfile Trainer::profile() {
 void Trainer::say_what_is_trained() {
   int64_t parameters = 0;
   for (const auto& parameter : model_->parameters()) parameters += parameter.numel();
-  progress_.line(fmt::format("{}: {}+{} layers, {:.1f} M parameters, {} pieces, on {}{}",
-                             model_->scheme().title,
-                             config_.encoder_layers,
-                             config_.decoder_layers,
-                             static_cast<double>(parameters) / 1e6,
-                             vocabulary_->size(),
-                             device_.str(),
-                             bfloat16_ ? " in bfloat16" : ""));
+  progress_.line(fmt::format(
+      "{}: {}+{} layers, {:.1f} M parameters, {} pieces, on {}{}",
+      model_->scheme().title,
+      config_.encoder_layers,
+      config_.decoder_layers,
+      static_cast<double>(parameters) / 1e6,
+      vocabularies_->joint
+          ? fmt::format("{}", vocabularies_->source.size())
+          : fmt::format("{} and {}", vocabularies_->source.size(), vocabularies_->target.size()),
+      device_.str(),
+      bfloat16_ ? " in bfloat16" : ""));
   const auto first = schedule_->epoch(0);
   progress_.line(fmt::format("{} pairs{} in {} batches an epoch, {:.1f}% padding",
                              schedule_->size(),
@@ -376,7 +396,7 @@ bool Trainer::validate_now() {
   options.batch_tokens = config_.batch_tokens;
   options.max_length = config_.max_length;
   options.sentences = config_.valid_sentences;
-  const auto result = validate(*model_, *vocabulary_, valid_, device_, bfloat16_, options);
+  const auto result = validate(*model_, *vocabularies_, valid_, device_, bfloat16_, options);
   auto entry = result.to_json();
   entry["step"] = state_.step;
   entry["seconds"] = seconds();
@@ -405,7 +425,7 @@ void Trainer::keep_if_best(double score, const std::string& score_of) {
   state_.best = score;
   state_.best_by = score_of;
   Checkpoint best;
-  store_model(best, config_, *vocabulary_, *model_, state_.step);
+  store_model(best, config_, *vocabularies_, *model_, state_.step);
   save_checkpoint(best, folder_.best);
 }
 
@@ -427,7 +447,7 @@ bool Trainer::save_last() {
   if (!finite()) return false;
   keep_earlier();
   Checkpoint last;
-  store_model(last, config_, *vocabulary_, *model_, state_.step);
+  store_model(last, config_, *vocabularies_, *model_, state_.step);
   store_training(last, *model_, *optimizer_, device_);
   state_.seconds = seconds();
   state_.log_lines = log_->lines();
@@ -478,6 +498,8 @@ bool Trainer::go_back() {
   state_.best = now.best;
   state_.best_by = now.best_by;
   state_.texts = now.texts;
+  state_.kept = now.kept;  // those that it had then may be gone
+  if (tried) state_.kept.pop_back();
   log_->keep_until(state_.step, state_.log_lines);
   log({{"event", "went_back"},
        {"step", state_.step},

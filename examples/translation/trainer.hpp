@@ -40,7 +40,9 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
-  void make_vocabulary();
+  void make_vocabularies();
+  template <typename Text>
+  Vocabulary make_vocabulary(const std::string& file, const Text& text, const char* what);
   void compare_texts(const std::map<std::string, Fingerprint>& stored, bool accept_changed_text);
   void fit_validation();
   AdminProfile profile();
@@ -76,7 +78,7 @@ class Trainer {
   Progress progress_{stderr};
   Corpus train_;
   Corpus valid_;
-  std::optional<Vocabulary> vocabulary_;
+  std::optional<Vocabularies> vocabularies_;
   nn::Transformer<> model_;
   std::optional<train::FusedAdam> optimizer_;
   std::optional<BatchSchedule> schedule_;

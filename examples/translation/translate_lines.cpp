@@ -23,13 +23,13 @@ void translate_lines(TrainedModel& trained,
   std::size_t longest = 0;
   const auto translate_waiting = [&] {
     for (const auto& ids : translate(*trained.model, waiting, device, bfloat16, options.decode)) {
-      writer.write(trained.vocabulary.decode(ids) + "\n");
+      writer.write(trained.vocabularies.target.decode(ids) + "\n");
     }
     waiting.clear();
     longest = 0;
   };
   for (std::string line; reader.next(line);) {
-    auto ids = trained.vocabulary.encode(enough_of(line, options.max_length));
+    auto ids = trained.vocabularies.source.encode(enough_of(line, options.max_length));
     if (ids.size() > limit) {
       ids.resize(limit);
       warn(

@@ -58,7 +58,7 @@ std::string Validation::to_line() const {
 }
 
 Validation validate(nn::TransformerImpl& model,
-                    const Vocabulary& vocabulary,
+                    const Vocabularies& vocabularies,
                     const Corpus& corpus,
                     torch::Device device,
                     bool bfloat16,
@@ -76,7 +76,7 @@ Validation validate(nn::TransformerImpl& model,
     const auto& [source, target] = corpus.text;
     const std::vector<std::string> sources(source.begin(), source.begin() + end);
     const std::vector<std::string> references(target.begin(), target.begin() + end);
-    const auto hypotheses = translate(model, vocabulary, sources, device, bfloat16, {});
+    const auto hypotheses = translate(model, vocabularies, sources, device, bfloat16, {});
     result.bleu = corpus_bleu(hypotheses, references).score;
     result.sentences = static_cast<int64_t>(count);
     for (size_t i = 0; i < std::min<size_t>(count, 8); ++i) {

@@ -49,7 +49,7 @@ struct ValidationOptions {
 
 /// Validates; the model comes back in its mode.
 Validation validate(nn::TransformerImpl& model,
-                    const Vocabulary& vocabulary,
+                    const Vocabularies& vocabularies,
                     const Corpus& corpus,
                     torch::Device device,
                     bool bfloat16,

@@ -2,6 +2,7 @@
 #include "vocabulary.hpp"
 
 #include "files.hpp"
+#include "normalization_table.hpp"
 
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
@@ -202,6 +203,7 @@ Vocabulary Vocabulary::load(std::string_view bytes) {
     throw VocabularyError("Vocabulary: " + std::to_string(bytes.size()) +
                           " bytes are no SentencePiece model: " + reason);
   };
+  if (!has_sound_tables(bytes)) refuse("its normalization is damaged");
   sentencepiece::util::Status status;
   try {
     status = processor->LoadFromSerializedProto(bytes);

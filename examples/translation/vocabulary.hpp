@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sentencepiece {
@@ -105,6 +106,29 @@ class Vocabulary {
   std::shared_ptr<const std::vector<int64_t>> ids_;    // of the model's pieces, by their ids there
   std::shared_ptr<const std::vector<int>> model_ids_;  // the other way; -1 for a pad that is added
   int64_t size_ = 0;
+};
+
+/// What a model has to know of its vocabularies.
+struct VocabularySizes {
+  int64_t source;
+  int64_t target;
+  bool joint;  ///< Whether they are the same, and with it the embeddings.
+
+  /// Rows of the embedding matrices together, the projection to the vocabulary included.
+  int64_t rows() const { return joint ? target : source + 2 * target; }
+};
+
+/// The vocabularies of a model: one for both sides, or one for each.
+struct Vocabularies {
+  explicit Vocabularies(const Vocabulary& both) : source(both), target(both), joint(true) {}
+  Vocabularies(Vocabulary source_, Vocabulary target_)
+      : source(std::move(source_)), target(std::move(target_)), joint(false) {}
+
+  Vocabulary source;  ///< Encodes what is translated.
+  Vocabulary target;  ///< Encodes and decodes translations.
+  bool joint;         ///< Whether they are the same, and with it the model's embeddings.
+
+  VocabularySizes sizes() const { return {source.size(), target.size(), joint}; }
 };
 
 }  // namespace evenkeel::translation

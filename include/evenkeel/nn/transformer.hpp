@@ -43,11 +43,12 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
       : options(std::move(options_)), scheme_(scheme) {
     options.check();
     positions = SinusoidalPositions(options.embed_dim());
-    const auto embedding = [&] {
-      return torch::nn::Embedding(options.vocab_size(), options.embed_dim());
-    };
-    src_embedding = embedding();
-    tgt_embedding = options.tie_embeddings() ? src_embedding : embedding();
+    const auto src_size = options.src_vocab_size();
+    src_embedding =
+        torch::nn::Embedding(src_size > 0 ? src_size : options.vocab_size(), options.embed_dim());
+    tgt_embedding = options.tie_embeddings()
+                        ? src_embedding
+                        : torch::nn::Embedding(options.vocab_size(), options.embed_dim());
     if (!options.tie_embeddings()) {
       head = torch::nn::Linear(
           torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false));
@@ -112,8 +113,8 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
   const Scheme& scheme() const { return scheme_; }  ///< The scheme of the residuals.
 
   TransformerOptions options;                   ///< The options with which this was constructed.
-  torch::nn::Embedding src_embedding{nullptr};  ///< (vocab_size, embed_dim)
-  torch::nn::Embedding tgt_embedding{nullptr};  ///< The same module if tied.
+  torch::nn::Embedding src_embedding{nullptr};  ///< (src_vocab_size, embed_dim)
+  torch::nn::Embedding tgt_embedding{nullptr};  ///< (vocab_size, embed_dim); the same if tied.
   torch::nn::Linear head{nullptr};              ///< Projection to the vocabulary; empty if tied.
   Encoder<> encoder;                            ///< N layers.
   Decoder<> decoder;                            ///< M layers.

@@ -22,8 +22,11 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
   EVENKEEL_ARG(int64_t, encoder_layers) = 6;
   /// Number of decoder layers, M. Default: 6
   EVENKEEL_ARG(int64_t, decoder_layers) = 6;
-  /// Size of the joint vocabulary; required. Default: 0
+  /// Size of the joint vocabulary, or of the target's; required. Default: 0
   EVENKEEL_ARG(int64_t, vocab_size) = 0;
+  /// Size of the source's vocabulary, if it has one of its own; needs tie_embeddings(false).
+  /// Default: 0, the same as vocab_size
+  EVENKEEL_ARG(int64_t, src_vocab_size) = 0;
   /// The padding token, which no token attends to. Default: 0
   EVENKEEL_ARG(int64_t, pad_id) = 0;
   /// The side of the padding. Default: right
@@ -41,6 +44,17 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
                 vocab_size_,
                 "), but got ",
                 pad_id_);
+    TORCH_CHECK(src_vocab_size_ == 0 || src_vocab_size_ > pad_id_,
+                "Transformer: expected src_vocab_size above pad_id ",
+                pad_id_,
+                ", but got ",
+                src_vocab_size_);
+    TORCH_CHECK(!tie_embeddings_ || src_vocab_size_ == 0 || src_vocab_size_ == vocab_size_,
+                "Transformer: tied embeddings need one vocabulary, but got src_vocab_size ",
+                src_vocab_size_,
+                " and vocab_size ",
+                vocab_size_,
+                "; call tie_embeddings(false)");
     TORCH_CHECK(embed_dim() % 2 == 0,
                 "Transformer: expected an even embed_dim for its sinusoidal positions, but got ",
                 embed_dim());

@@ -323,6 +323,24 @@ TEST(TransformerErrorTest, NeedsAVocabulary) {
                      "Transformer: expected vocab_size > 0, but got 0"));
 }
 
+TEST_F(TransformerPartsTest, TakesAVocabularyOfItsOwnForTheSource) {
+  Transformer<Admin> model(small().tie_embeddings(false).src_vocab_size(17));
+  EXPECT_EQ(model->src_embedding->weight.size(0), 17);
+  EXPECT_EQ(model->tgt_embedding->weight.size(0), kVocab);
+  const auto logits = model->forward(torch::full({2, 3}, 16, torch::kInt64),
+                                     torch::full({2, 4}, kVocab - 1, torch::kInt64));
+  EXPECT_EQ(logits.sizes(), (std::vector<int64_t>{2, 4, kVocab}));
+}
+
+TEST(TransformerErrorTest, NeedsOneVocabularyForTiedEmbeddings) {
+  EXPECT_TRUE(throws([] { Transformer<Admin> model(small().src_vocab_size(17)); },
+                     "Transformer: tied embeddings need one vocabulary, but got src_vocab_size 17 "
+                     "and vocab_size 11; call tie_embeddings(false)"));
+  EXPECT_TRUE(
+      throws([] { Transformer<Admin> model(small().tie_embeddings(false).src_vocab_size(-1)); },
+             "Transformer: expected src_vocab_size above pad_id 0, but got -1"));
+}
+
 TEST(TransformerErrorTest, NeedsPaddingThatIsInTheVocabulary) {
   EXPECT_TRUE(throws([] { Transformer<Admin> model(small().pad_id(kVocab)); },
                      "Transformer: expected pad_id in [0, 11), but got 11"));

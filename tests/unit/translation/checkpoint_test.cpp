@@ -3,6 +3,15 @@
 
 #include "system_faults.hpp"
 #include "toy_task.hpp"
+#include "translation/files.hpp"
+#include "translation/model.hpp"
+#include "translation/parallel_text.hpp"
+#include "translation/run_folder.hpp"
+#include "translation/run_state.hpp"
+#include "translation/training_state.hpp"
+#include "translation/vocabulary.hpp"
+
+#include <evenkeel/train/fused_adam.hpp>
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -12,6 +21,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
+#include <map>
 #include <string>
 
 namespace evenkeel::translation {
@@ -166,6 +177,52 @@ TEST_F(CheckpointTest, WhateverCallFailsTheOldOrTheNewOneIsWhole) {
   EXPECT_EQ(load_checkpoint(file_).tensors.at("scalar").item<float>(), 8.0F);
 }
 
+TEST_F(CheckpointTest, WhateverAllocationOfASaveFailsTheOneBeforeIsWhole) {
+  auto config = toy_task(folder_, 20, 2);
+  config.embed_dim = 4;
+  config.dim_feedforward = 4;
+  config.encoder_layers = config.decoder_layers = 1;
+  config = resolved(config);
+  std::filesystem::create_directory(config.run_dir);
+  const RunFolder folder(config.run_dir);
+  const auto text = read_parallel(config.source, config.target);
+  const Vocabularies vocabularies(Vocabulary::train(text, 40));
+  auto model = make_model(config, vocabularies.sizes());
+  train::FusedAdam optimizer(model->parameters(), {});
+  for (const auto& parameter : model->parameters()) optimizer.state_of(parameter);
+  RunState state;
+  const auto save = [&](int64_t step) {  // as a run does
+    state.step = step;
+    keep_copy(folder.last, folder.earlier(step - 1));
+    Checkpoint last;
+    store_model(last, config, vocabularies, *model, step);
+    store_training(last, *model, optimizer, torch::kCPU);
+    last.texts["state"] = state.to_text();
+    save_checkpoint(last, folder.last);
+  };
+  std::ofstream(folder.last) << "";
+  save(1);
+  const auto before = bytes_of(folder.last);
+  const auto ends =
+      fail_every_allocation([&] { save(2); },
+                            [&]() -> std::string {
+                              if (bytes_of(folder.last) == before) return "";
+                              // A destructor may be short of memory too, when all is written.
+                              const auto step = load_checkpoint(folder.last).texts.at("step");
+                              write_file(folder.last, before);
+                              return step == "2" ? "" : "the last checkpoint is of step " + step;
+                            });
+  EXPECT_EQ(ends.wrong, 0);
+  EXPECT_EQ(ends.other, 0);
+  EXPECT_GE(ends.named, 2000);
+  EXPECT_LT(ends.terminated, ends.named / 10);
+  EXPECT_EQ(load_checkpoint(folder.last).texts.at("step"), "2");
+  EXPECT_EQ(load_checkpoint(folder.earlier(1)).texts.at("step"), "1");
+  for (const auto& entry : std::filesystem::directory_iterator(config.run_dir)) {
+    EXPECT_EQ(entry.path().extension(), ".safetensors") << entry.path();
+  }
+}
+
 TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   const auto with_header = [&](const std::string& header) {
     const uint64_t size = header.size();
@@ -174,7 +231,8 @@ TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})");
   EXPECT_EQ(error(),
             file_ + ": expected a checkpoint of evenkeel-translate, but it has no checksums");
-  for (const char* shape : {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]"}) {
+  for (const char* shape :
+       {"[2]", "[-1]", "[4611686018427387904,4]", "[0]", "[1,\"2\"]", "[1.5]", "[true]"}) {
     with_header(std::string(R"({"a":{"dtype":"F32","shape":)") + shape +
                 R"(,"data_offsets":[0,4]}})");
     EXPECT_NE(error(), "no error") << shape;
@@ -183,8 +241,22 @@ TEST_F(CheckpointTest, RefusesShapesThatDoNotFitTheFile) {
   EXPECT_EQ(error(), file_ + ": a is of unknown type F31");
   with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})");
   EXPECT_EQ(error(), file_ + ": a does not fit in the file, which is cut off or damaged");
+  with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,1e300]}})");
+  EXPECT_EQ(error(), file_ + ": its header is damaged: expected a count, but got 1e+300");
   with_header("[]");
-  EXPECT_EQ(error(), file_ + ": expected a JSON header, but it is damaged");
+  EXPECT_EQ(error(), file_ + ": expected a JSON object as its header");
+}
+
+TEST_F(CheckpointTest, RefusesAHeaderThatIsNestedTooDeep) {
+  const std::string header = R"({"__metadata__":)" + std::string(1'000'000, '[');
+  for (const auto& text : {header, header + std::string(1'000'000, ']') + "}"}) {
+    const uint64_t size = text.size();
+    overwrite(std::string(reinterpret_cast<const char*>(&size), sizeof size) + text);
+    EXPECT_EQ(error(),
+              file_ +
+                  ": its header is damaged: expected at most 64 levels of nesting, but there are "
+                  "more");
+  }
 }
 
 }  // namespace

@@ -59,6 +59,16 @@ TEST(ConfigTest, SettingsLeftOutOfJsonKeepTheirValue) {
   EXPECT_EQ(from_json({{"lr", 0.5}}, config).seed, 7);
 }
 
+TEST(ConfigTest, AVocabularyOfOneSideMakesThemSeparate) {
+  auto config = usable();
+  EXPECT_EQ(resolved(config).separate_vocabularies, 0);
+  config.target_vocabulary = "target.model";
+  EXPECT_EQ(resolved(config).separate_vocabularies, 1);
+  config.vocabulary = "joint.model";
+  EXPECT_EQ(error_of([&] { resolved(config); }),
+            "--vocabulary: expected none beside separate vocabularies, but got \"joint.model\"");
+}
+
 TEST(ConfigTest, TheSchemeDecidesWhatIsNotSaid) {
   auto config = usable();
   config.scheme = "tfixup";
@@ -195,8 +205,25 @@ TEST(ConfigTest, DamagedJsonIsToldWithItsFileLineAndReason) {
   EXPECT_EQ(error("{\"lr\": NaN}").rfind("c.json: parse error at line 1", 0), 0U);
   EXPECT_EQ(error(" \n"), "c.json: expected a JSON object of settings, but it is empty");
   EXPECT_EQ(error("[]"), "c.json: expected a JSON object of settings");
-  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: the setting \"seed\" appears twice");
+  EXPECT_EQ(error("{\"seed\": 2, \"seed\": 3}"), "c.json: \"seed\" appears twice");
   EXPECT_EQ(error("{\"seed\": true}"), "c.json: expected seed as an integer, but got true");
+}
+
+TEST(ConfigTest, JsonThatIsNestedTooDeepIsRefused) {
+  const std::string open(1'000'000, '['), close(1'000'000, ']');
+  const auto error = [](const std::string& text) {
+    return error_of([&] { config_from_text(text, "c.json"); });
+  };
+  for (const auto& text : {open, "{\"seed\": " + open + close + "}"}) {
+    EXPECT_EQ(error(text), "c.json: expected at most 64 levels of nesting, but there are more");
+  }
+}
+
+TEST(ConfigTest, AWordInAnyEncodingIsRefusedByName) {
+  auto config = usable();
+  config.dtype = "caf\xE9";
+  EXPECT_EQ(error_of([&] { resolved(config); }),
+            "--dtype: expected float32 or bfloat16, but got \"caf\xEF\xBF\xBD\"");
 }
 
 TEST(ConfigTest, NumbersOfTheCommandLineAreReadExactlyOrRefused) {

@@ -37,7 +37,7 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     config.dim_feedforward = 32;
     config.device = GetParam();
     torch::manual_seed(3);
-    model_ = make_model(config, kVocabulary);
+    model_ = make_model(config, {kVocabulary, kVocabulary, /*joint=*/true});
     // Outputs of a fresh model are nearly uniform; these differ enough for no two to tie.
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model_->parameters()) parameter.mul_(1.7);

@@ -188,6 +188,36 @@ TEST_F(FilesTest, WhateverCallFailsTheOldFileOrTheNewOneIsWhole) {
   EXPECT_GE(failures, 5);
 }
 
+// Open descriptors of this process.
+std::ptrdiff_t descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+TEST_F(FilesTest, WhateverAllocationFailsTheOldFileIsWholeAndNothingIsLeft) {
+  const auto file = folder_ / "a";
+  std::ofstream(file) << "old";
+  const auto open = descriptors();
+  const auto ends = fail_every_allocation(
+      [&] {
+        write_file(file, "new");
+        keep_copy(file, folder_ / "link");
+        write_file(folder_ / "copy", read_file(file));
+      },
+      [&]() -> std::string {
+        const auto now = bytes_of(file);
+        for (const char* name : {"link", "copy"}) std::filesystem::remove(folder_ / name);
+        const auto left = files();
+        std::ofstream(file) << "old";
+        if (now != "old" && now != "new") return "the file holds " + now;
+        if (left != 1) return std::to_string(left) + " files";
+        return descriptors() == open ? "" : "a descriptor is left open";
+      });
+  EXPECT_EQ(ends.wrong, 0);
+  EXPECT_GE(ends.named, 10);
+  EXPECT_EQ(ends.terminated + ends.other, 0);
+  EXPECT_EQ(bytes_of(folder_ / "copy"), "new");
+}
+
 TEST_F(FilesTest, ACopyKeepsWhatTheFileHeld) {
   write_file(folder_ / "last", "first");
   keep_copy(folder_ / "last", folder_ / "first");

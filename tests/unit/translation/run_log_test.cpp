@@ -39,6 +39,19 @@ TEST(RunLogTest, KeepsTheLinesUpToAStep) {
             entry(1).dump() + "\n" + entry(2).dump() + "\n" + entry(3).dump() + "\n");
 }
 
+TEST(RunLogTest, LeavesOutWhatIsNoEntry) {
+  const std::string good = entry(1).dump() + "\n";
+  for (const auto& line : {std::string(),
+                           std::string("null"),
+                           std::string(R"({"event":"train"})"),
+                           std::string(R"({"event":"train","step":-1})"),
+                           std::string(R"({"event":"train","step":18446744073709551615})"),
+                           std::string(R"({"event":"train","step":1,"step":2})"),
+                           R"({"event":"train","step":)" + std::string(1'000'000, '[')}) {
+    EXPECT_EQ(kept_lines(good + line + "\n" + good, 2, 9), good + good) << line.substr(0, 60);
+  }
+}
+
 TEST(RunLogTest, KeepsNoLineThatCameLaterAtTheSameStep) {
   const TemporaryFolder folder;
   const auto file = folder / "log.jsonl";

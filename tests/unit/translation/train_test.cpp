@@ -38,7 +38,7 @@ std::vector<std::string> translations_of(const Config& config, int64_t beam) {
   DecodeOptions options;
   options.beam = beam;
   return translate(*trained.model,
-                   trained.vocabulary,
+                   trained.vocabularies,
                    read_lines(config.valid_source.front()),
                    device_of(trained.config),
                    /*bfloat16=*/false,
@@ -259,6 +259,51 @@ TEST_F(TrainTest, ARunThatDivergesOnlyAtAHighRateFinishesAtALowerOne) {
   EXPECT_LT(scales.back(), 0.5);
 }
 
+// Weights in a checkpoint that are finite, and lead to no loss that is.
+void spoil(const std::string& file) {
+  auto checkpoint = load_checkpoint(file);
+  checkpoint.tensors.at("model.src_embedding.weight").fill_(3e38);
+  save_checkpoint(checkpoint, file);
+}
+
+TEST_F(TrainTest, ARunWhoseLastCheckpointLeadsToNoBetterGoesBackToTheOneBefore) {
+  auto config = short_run();
+  config.save_every = 5;
+  config.keep_last = 3;
+  config.max_steps = 10;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  spoil(RunFolder(config.run_dir).last);
+  config.max_steps = 12;
+  EXPECT_EQ(train(config, true), Ending::kFinished);
+  const auto log = read_log(config.run_dir);
+  // What was logged behind the earlier checkpoint is gone, the first way back with it.
+  EXPECT_EQ(values(log, "went_back", "step"), (std::vector<double>{5}));
+  EXPECT_EQ(values(log, "went_back", "lr_scale"), (std::vector<double>{0.25}));
+  EXPECT_EQ(values(log, "train", "step"),
+            (std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_TRUE(is_finite(RunFolder(config.run_dir).last));
+}
+
+TEST_F(TrainTest, ARunWithoutAGoodCheckpointEndsWithAdviceAfterTheOldestOfThem) {
+  auto config = short_run();
+  config.save_every = 5;
+  config.keep_last = 2;
+  config.max_steps = 10;
+  config.divergence_retries = 4;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const RunFolder folder(config.run_dir);
+  spoil(folder.last);
+  spoil(folder.earlier(5));
+  config.max_steps = 12;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(train(config, true), Ending::kDiverged);
+  const auto text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("back at update 10, with 0.5 times"), std::string::npos) << text;
+  EXPECT_NE(text.find("back at update 5, with 0.25 times"), std::string::npos) << text;
+  EXPECT_NE(text.find("back at update 5, with 0.0625 times"), std::string::npos) << text;
+  EXPECT_NE(text.find("try a "), std::string::npos) << text;
+}
+
 TEST_F(TrainTest, WeightsThatBreakInTheLastUpdateAreNotSaved) {
   auto config = short_run();
   config.lr = 1e39;
@@ -433,11 +478,82 @@ TEST_F(TrainTest, EveryTensorInACheckpointIsChecked) {
     }
   });
   expect("rng.cpu, Byte", [](Checkpoint& c) { c.tensors["rng.cpu"] = torch::zeros({3}); });
-  expect("a vocabulary", [](Checkpoint& c) { c.tensors["vocabulary"] = torch::zeros({3}); });
+  expect("a vocabulary in it", [](Checkpoint& c) { c.tensors["vocabulary"] = torch::zeros({3}); });
   EXPECT_EQ(error([](Checkpoint& c) {
               c.texts["config"] = "{\"weieht-decay\": 1}";
             }).rfind(last + ": config: there is no setting weieht-decay", 0),
             0U);
+}
+
+TEST_F(TrainTest, SeparateVocabulariesAreTrainedStoredAndUsed) {
+  auto config = short_run();
+  config.separate_vocabularies = 1;
+  config.valid_every = 24;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const RunFolder folder(config.run_dir);
+  EXPECT_FALSE(std::filesystem::exists(folder.vocabulary));
+  const auto trained = load_trained(config.run_dir, "cpu");
+  const auto& [source, target, joint] = trained.vocabularies;
+  EXPECT_FALSE(joint);
+  EXPECT_EQ(source.serialized(), bytes_of(folder.source_vocabulary));
+  EXPECT_EQ(target.serialized(), bytes_of(folder.target_vocabulary));
+  // Each has the words of its side alone.
+  EXPECT_LT(source.encode("wolf snow").size(), target.encode("wolf snow").size());
+  EXPECT_LT(target.encode("lupo neve").size(), source.encode("lupo neve").size());
+  EXPECT_EQ(trained.model->src_embedding->weight.size(0), source.size());
+  EXPECT_EQ(trained.model->tgt_embedding->weight.size(0), target.size());
+  EXPECT_EQ(trained.model->head->weight.size(0), target.size());
+
+  // The same run, broken, with the vocabularies from files.
+  auto named = config;
+  named.run_dir = folder_ / "named";
+  named.separate_vocabularies = 0;
+  named.source_vocabulary = folder.source_vocabulary;
+  named.target_vocabulary = folder.target_vocabulary;
+  named.max_steps = 7;
+  named = resolved(named);
+  ASSERT_EQ(train(named, false), Ending::kFinished);
+  named.max_steps = 24;
+  ASSERT_EQ(train(named, true), Ending::kFinished);
+  EXPECT_EQ(values(read_log(named.run_dir), "train", "loss"),
+            values(read_log(config.run_dir), "train", "loss"));
+
+  named.max_steps = 25;
+  std::swap(named.source_vocabulary, named.target_vocabulary);
+  EXPECT_EQ(error_of<ConfigError>([&] { train(named, true); }),
+            "--source-vocabulary: expected the one with which the run began, but " +
+                folder.target_vocabulary + " is another");
+  config.separate_vocabularies = 0;
+  EXPECT_EQ(error_of<ConfigError>([&] { train(config, true); }),
+            "--separate-vocabularies: expected 1, with which the run began, but got 0");
+}
+
+TEST_F(TrainTest, ACheckpointFromBeforeThereWereSeparateVocabulariesGoesOn) {
+  auto config = short_run();
+  config.max_steps = 3;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto last = RunFolder(config.run_dir).last;
+  auto checkpoint = load_checkpoint(last);
+  EXPECT_EQ(checkpoint.tensors.count("vocabulary"), 1U);
+  auto settings = nlohmann::json::parse(checkpoint.texts.at("config"));
+  for (const char* name : {"source-vocabulary", "target-vocabulary", "separate-vocabularies"}) {
+    EXPECT_EQ(settings.erase(name), 1U) << name;
+  }
+  checkpoint.texts["config"] = settings.dump();
+  save_checkpoint(checkpoint, last);
+  config.max_steps = 5;
+  EXPECT_EQ(train(config, true), Ending::kFinished);
+  EXPECT_TRUE(load_trained(config.run_dir, "cpu").vocabularies.joint);
+}
+
+TEST_F(TrainTest, LearnsTheToyTaskWithSeparateVocabularies) {
+  auto config = toy_task(folder_, 3000, 60);
+  config.separate_vocabularies = 1;
+  config.byte_fallback = 1;
+  config.vocab_size = 300;
+  ASSERT_EQ(train(resolved(config), false), Ending::kFinished);
+  const auto references = read_lines(config.valid_target.front());
+  EXPECT_GT(corpus_bleu(translations_of(config, 4), references).score, 95.0);
 }
 
 TEST_F(TrainTest, OneRunAtATimeHasAFolder) {

@@ -31,12 +31,12 @@ class TranslateLinesTest : public ::testing::Test {
     config.dim_feedforward = 32;
     config.device = "cpu";
     const std::vector<std::string> words{"sun moon", "tree river stone", "bird fish"};
-    auto vocabulary = Vocabulary::train(words, 40);
-    auto model = make_model(config, vocabulary.size());
+    const Vocabularies vocabularies(Vocabulary::train(words, 40));
+    auto model = make_model(config, vocabularies.sizes());
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model->parameters()) parameter.mul_(1.7);
     model->eval();
-    return {config, vocabulary, model, 0};
+    return {config, vocabularies, model, 0};
   }
 
   std::vector<std::string> translate(const std::string& text) {

@@ -17,6 +17,7 @@
 #include <ostream>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::translation {
@@ -318,6 +319,46 @@ std::string train_by_spm(std::unordered_map<std::string, std::string> arguments)
   arguments.insert({{"vocab_size", "100"}, {"hard_vocab_limit", "false"}, {"minloglevel", "2"}});
   EXPECT_TRUE(sentencepiece::SentencePieceTrainer::Train(arguments, &text, &bytes).ok());
   return bytes;
+}
+
+// The bytes of a field of a protobuf message.
+std::string field(int number, const std::string& bytes) {
+  std::string head(1, static_cast<char>(number << 3 | 2));
+  for (auto size = bytes.size(); true; size >>= 7U) {
+    head += static_cast<char>((size & 0x7FU) | (size > 0x7F ? 0x80U : 0U));
+    if (size <= 0x7F) return head + bytes;
+  }
+}
+
+TEST(VocabularyTest, RefusesATableThatLeadsOutOfTheModel) {
+  // A trie in which no text is found, with other `units`, then the texts that it finds.
+  const auto model_with = [](const std::vector<std::pair<std::size_t, uint32_t>>& units,
+                             const std::string& texts) {
+    std::vector<uint32_t> trie(256);
+    for (const auto& [index, unit] : units) trie[index] = unit;
+    const uint32_t size = 1024;
+    const std::string table = std::string(reinterpret_cast<const char*>(&size), 4) +
+                              std::string(reinterpret_cast<const char*>(trie.data()), size) + texts;
+    return vocabulary().serialized() + field(3, field(2, table));
+  };
+  const std::string nothing(1, '\0');
+  // 'b' alone, at unit 'b', is replaced by the second text, whose value is at that of offset 1.
+  const uint32_t b = 0x62U | 1U << 8U | 0x62U << 10U;
+  const std::string texts = nothing + "ke" + nothing;
+  const auto good = Vocabulary::load(model_with({{'b', b}, {0, 1}}, texts));
+  EXPECT_EQ(good.decode(good.encode("b")), "ke");
+
+  for (const auto& damaged : {
+           model_with({{'b', 0x62U | 0x1FFFFFU << 10U}}, texts),  // children far away
+           model_with({{'b', b}, {0, 9}}, texts),                 // a text behind the last one
+           model_with({{'b', b}, {0, 1}}, nothing + "ke"),        // one without an end
+           model_with({{0, 0x1FFFFFU << 10U}}, texts),            // a root far away
+           vocabulary().serialized() + field(3, field(2, std::string(8, '\0'))),
+           vocabulary().serialized() + field(5, field(2, "x")),
+       }) {
+    EXPECT_NE(error_of([&] { Vocabulary::load(damaged); }).find("its normalization is damaged"),
+              std::string::npos);
+  }
 }
 
 TEST(VocabularyTest, TakesModelsWithSpecialPiecesOfOtherNumbers) {
