@@ -151,6 +151,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/stream_kind.hpp
     include/evenkeel/residual/sub_ln.hpp
     include/evenkeel/residual/tfixup.hpp
+    include/evenkeel/residual/training_step.hpp
     include/evenkeel/train/decay_groups.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp
     include/evenkeel/train/detail/fused_update.hpp

@@ -8,7 +8,7 @@
 #include "validation.hpp"
 
 #include <evenkeel/diagnose/profile_admin.hpp>
-#include <evenkeel/residual/residual.hpp>
+#include <evenkeel/residual/training_step.hpp>
 #include <evenkeel/train/schedule.hpp>
 
 #include <ATen/ATen.h>

@@ -4,6 +4,7 @@
 #include <evenkeel/nn/encoder.hpp>
 
 #include <evenkeel/residual/registry.hpp>
+#include <evenkeel/residual/training_step.hpp>
 
 #include "all_close.hpp"
 #include "errors.hpp"

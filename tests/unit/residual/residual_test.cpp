@@ -7,6 +7,7 @@
 #include <evenkeel/residual/pre_norm.hpp>
 #include <evenkeel/residual/registry.hpp>
 #include <evenkeel/residual/tfixup.hpp>
+#include <evenkeel/residual/training_step.hpp>
 
 #include "all_close.hpp"
 #include "errors.hpp"
