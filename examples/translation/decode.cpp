@@ -119,8 +119,9 @@ void translate_batch(nn::TransformerImpl& model,
     const auto logits = model.project(model.decode(tgt, memory, &cache)).squeeze(1);
     const auto vocab_size = logits.size(1);
     auto log_probabilities = logits.to(torch::kFloat32).log_softmax(1);
-    log_probabilities.slice(1, kPad, kPad + 1).fill_(-std::numeric_limits<float>::infinity());
-    log_probabilities.slice(1, kBos, kBos + 1).fill_(-std::numeric_limits<float>::infinity());
+    for (const auto piece : {kPad, kUnk, kBos}) {  // no part of a translation
+      log_probabilities.select(1, piece).fill_(-std::numeric_limits<float>::infinity());
+    }
     std::vector<float> sums;
     for (const auto& search : searches) {
       for (int64_t b = 0; b < beam; ++b) {

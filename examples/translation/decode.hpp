@@ -26,8 +26,8 @@ struct DecodeOptions {
   int64_t batch_tokens = 8192;
 };
 
-/// Returns the best translation of every source, in pieces without bos and eos. Keys and values are
-/// cached; finished sentences are removed from the batch.
+/// Returns the best translation of every source, in pieces without pad, unk, bos and eos. Keys and
+/// values are cached; finished sentences are removed from the batch.
 std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const std::vector<std::vector<int64_t>>& sources,
                                             torch::Device device,

@@ -72,6 +72,9 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   device_of(config);
   const bool joint = config.separate_vocabularies == 0;
   check_memory(config, {config.vocab_size, config.vocab_size, joint}, 4);
+  for (const auto& file : {config.vocabulary, config.source_vocabulary, config.target_vocabulary}) {
+    if (!file.empty() && !resume) Vocabulary::load_file(file);  // before anything takes time
+  }
   const RunFolder folder(config.run_dir);
   if (!resume) {
     check_free(folder);

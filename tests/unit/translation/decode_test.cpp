@@ -88,7 +88,7 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     if (static_cast<int64_t>(prefix.size()) == longest) return finish(score);
     const auto scores = next(source, prefix);
     for (int64_t piece = 0; piece < kVocabulary; ++piece) {
-      if (piece == kPad || piece == kBos) continue;
+      if (piece == kPad || piece == kUnk || piece == kBos) continue;
       const double total = score + scores[static_cast<size_t>(piece)];
       if (piece == kEos) {
         finish(total);
@@ -113,7 +113,7 @@ TEST_P(DecodeTest, GreedySearchTakesTheMostLikelyPieceEachTime) {
     const auto longest = static_cast<size_t>(1.5 * static_cast<double>(kSources[i].size())) + 3;
     while (!kSources[i].empty() && expected.size() < longest) {
       auto scores = next(kSources[i], expected);
-      scores[kPad] = scores[kBos] = -std::numeric_limits<double>::infinity();
+      scores[kPad] = scores[kUnk] = scores[kBos] = -std::numeric_limits<double>::infinity();
       const auto piece = std::max_element(scores.begin(), scores.end()) - scores.begin();
       if (piece == kEos) break;
       expected.push_back(piece);

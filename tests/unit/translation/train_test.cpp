@@ -607,6 +607,18 @@ TEST_F(TrainTest, APlaceThatCannotBeWrittenIsRefusedBeforeAnyWork) {
             config.run_dir + ": Not a directory");
 }
 
+TEST_F(TrainTest, AVocabularyThatCannotBeReadIsRefusedBeforeAnyWork) {
+  for (auto member :
+       {&Config::vocabulary, &Config::source_vocabulary, &Config::target_vocabulary}) {
+    auto config = short_run();
+    config.source = {"not read"};
+    config.*member = folder_ / "missing";
+    EXPECT_EQ(error_of<FileError>([&] { train(resolved(config), false); }),
+              (folder_ / "missing") + ": No such file or directory");
+    EXPECT_FALSE(std::filesystem::exists(config.run_dir));
+  }
+}
+
 TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
   auto config = short_run();
   config.valid_sentences = 0;
