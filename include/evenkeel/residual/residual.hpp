@@ -203,7 +203,7 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
     Owner() = default;
     Owner(const Owner&) = default;
     Owner& operator=(const Owner& other) {
-      if (residual == nullptr) residual = other.residual;
+      if (this != &other && residual == nullptr) residual = other.residual;
       return *this;
     }
     std::shared_ptr<ResidualImpl> residual;

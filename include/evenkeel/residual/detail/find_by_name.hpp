@@ -21,6 +21,7 @@ const T& find_by_name(const char* function, const std::vector<T>& all, std::stri
       std::find_if(all.begin(), all.end(), [&](const T& each) { return each.name == name; });
   if (found != all.end()) return *found;
   std::vector<std::string> names;
+  names.reserve(all.size());
   for (const auto& each : all) names.push_back(each.name);
   TORCH_CHECK_VALUE(false,
                     function,
