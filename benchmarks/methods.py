@@ -136,7 +136,7 @@ class Experiment:
             result["updates"] = log.get("train", {}).get("step", 0)
             result["loss"] = log.get("train", {}).get("loss")
             result["seconds"] = log.get("end", {}).get("seconds")
-            result["valid_loss"] = log.get("validation", log.get("valid", {})).get("loss")
+            result["valid_loss"] = log.get("valid", {}).get("loss")
             profile = log.get("profile")
             if profile:
                 result["last_omegas"] = [profile["encoder"][-1], profile["decoder"][-1]]
@@ -173,7 +173,7 @@ def table(results):
     yield "| --- | --- | --- | --- | --- |" + (" --- |" if has_bleu else "")
     for r in results:
         valid = r.get("valid_loss")
-        cells = [r["run"], "`" + " ".join(o for o in r["options"]) + "`", f"{r['updates']:,}",
+        cells = [r["run"], "`" + " ".join(r["options"]) + "`", f"{r['updates']:,}",
                  "diverged" if r["code"] == 3 else f"{r['loss']:.2f}" if r["loss"] is not None else "-",
                  f"{math.exp(valid):,.1f}" if valid is not None and valid < 50 else "-"]
         if has_bleu:

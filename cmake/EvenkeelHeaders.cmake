@@ -119,6 +119,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/detail/gains.hpp
     include/evenkeel/residual/detail/has_norms.hpp
     include/evenkeel/residual/detail/join.hpp
+    include/evenkeel/residual/detail/register_norm.hpp
     include/evenkeel/residual/dyt.hpp
     include/evenkeel/residual/fused_norm.hpp
     include/evenkeel/residual/gain.hpp

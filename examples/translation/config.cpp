@@ -138,10 +138,6 @@ void expect(bool ok, std::string_view setting, std::string_view expected, const 
   throw ConfigError(fmt::format("--{}: expected {}, but got {}", setting, expected, told));
 }
 
-}  // namespace
-
-namespace {
-
 // What `find` returns, whose error "find_scheme: expected ..." becomes one of the option.
 template <typename Find>
 decltype(auto) found(const std::string& option, Find&& find) {

@@ -224,7 +224,8 @@ std::string read_file(const std::string& file) {
     } while (size < 0 && errno == EINTR);
     text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
   }
-  if (size < 0) throw FileError(file + ": " + std::strerror(errno));
+  const int error = errno;
+  if (size < 0) throw FileError(file + ": " + std::strerror(error));
   return text;
 }
 

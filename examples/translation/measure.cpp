@@ -32,11 +32,9 @@ struct MeasuredImpl : torch::nn::Module {
             .cross_attention(both);
     if (options.model != "decoder") {
       encoder = register_module("encoder", nn::Encoder<>(scheme, stack));
-      sublayers += static_cast<int64_t>(encoder->layers.size() * 2);
     }
     if (options.model != "encoder") {
       decoder = register_module("decoder", nn::Decoder<>(scheme, stack));
-      sublayers += static_cast<int64_t>(decoder->layers.size() * (both ? 3 : 2));
     }
   }
 
@@ -55,9 +53,20 @@ struct MeasuredImpl : torch::nn::Module {
     return decoder.is_empty() ? ends(encoder) : ends(decoder);
   }
 
+  /// Of all stacks.
+  int64_t sublayers() const {
+    size_t count = 0;
+    const auto add = [&](const auto& stack) {
+      if (stack.is_empty()) return;
+      for (const auto& layer : stack->layers) count += layer->sublayers.size();
+    };
+    add(encoder);
+    add(decoder);
+    return static_cast<int64_t>(count);
+  }
+
   nn::Encoder<> encoder;
   nn::Decoder<> decoder;
-  int64_t sublayers = 0;
 };
 TORCH_MODULE(Measured);
 
@@ -95,7 +104,7 @@ Measurement measure(const Scheme& scheme,
   };
   const auto of_trials =
       OutputChangeOptions().trials(options.trials).seed(static_cast<uint64_t>(seed));
-  return {output_change(model, run, of_trials), model->sublayers};
+  return {output_change(model, run, of_trials), model->sublayers()};
 }
 
 }  // namespace

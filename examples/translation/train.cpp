@@ -49,21 +49,21 @@ void check_same_vocabularies(const Checkpoint& checkpoint,
                              const RunFolder& folder,
                              const Config& run,
                              const Config& asked) {
-  const auto stored = stored_vocabularies(checkpoint, folder.last);
-  const auto check = [](const char* option,
-                        const std::string& before,
-                        const std::string& now,
-                        const Vocabulary& vocabulary) {
+  const auto check = [&](const char* option,
+                         const std::string& before,
+                         const std::string& now,
+                         Vocabulary Vocabularies::*side) {
     if (now.empty() || now == before) return;
-    if (Vocabulary::load_file(now).serialized() == vocabulary.serialized()) return;
+    const auto stored = stored_vocabularies(checkpoint, folder.last);
+    if (Vocabulary::load_file(now).serialized() == (stored.*side).serialized()) return;
     throw ConfigError(
         fmt::format("--{}: expected the one with which the run began, but {} is another",
                     option,
                     now));
   };
-  check("vocabulary", run.vocabulary, asked.vocabulary, stored.source);
-  check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, stored.source);
-  check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, stored.target);
+  check("vocabulary", run.vocabulary, asked.vocabulary, &Vocabularies::source);
+  check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, &Vocabularies::source);
+  check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, &Vocabularies::target);
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ namespace evenkeel {
 
 /// The place of a norm in a residual sub-layer:
 ///
-///     x = stream_norm(x);  y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) )
-///     )
+///     x = stream_norm(x)
+///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 enum class NormSlot {
   kStream,  ///< On the stream, so that shortcut and branch both read it.
   kSecond,  ///< On the second stream, where a scheme has two.

@@ -44,19 +44,13 @@ inline double tfixup_embedding_factor(int64_t num_layers) {
 /// `plain_draw`, learned positions too: the published models have sinusoidal ones, not scaled.
 inline Draw tfixup_draw(Role role, const Position& position) {
   const bool encoder = position.stack == Stack::kEncoder;
-  switch (role) {
-    case Role::kEmbedding:
-      return Draw::fan_in_normal(
-          tfixup_embedding_factor(encoder ? position.encoder_layers : position.decoder_layers));
-    case Role::kValue:
-    case Role::kAttentionOutput:
-    case Role::kFeedForwardIn:
-    case Role::kFeedForwardOut:
-      return Draw::xavier_uniform(encoder ? tfixup_encoder_factor(position.encoder_layers)
-                                          : tfixup_decoder_factor(position.decoder_layers));
-    default:
-      return plain_draw(role);
+  if (role == Role::kEmbedding) {
+    return Draw::fan_in_normal(
+        tfixup_embedding_factor(encoder ? position.encoder_layers : position.decoder_layers));
   }
+  if (!detail::scales_branch(role)) return plain_draw(role);
+  return Draw::xavier_uniform(encoder ? tfixup_encoder_factor(position.encoder_layers)
+                                      : tfixup_decoder_factor(position.decoder_layers));
 }
 
 /// DeepNorm's two constants for one stack: y = LN(alpha * x + f(x)), and the gain `beta` of the
@@ -104,18 +98,8 @@ inline DeepNormFactors deepnorm_factors(const Position& position) {
 /// DeepNorm's initialisation of a parameter of the given role: Xavier normal, with gain beta for
 /// value, attention output and feed-forward matrices.
 inline Draw deepnorm_draw(Role role, const Position& position) {
-  switch (role) {
-    case Role::kQuery:
-    case Role::kKey:
-      return Draw::xavier_normal();
-    case Role::kValue:
-    case Role::kAttentionOutput:
-    case Role::kFeedForwardIn:
-    case Role::kFeedForwardOut:
-      return Draw::xavier_normal(deepnorm_factors(position).beta);
-    default:
-      return plain_draw(role);
-  }
+  if (!detail::of_layer(role)) return plain_draw(role);
+  return Draw::xavier_normal(detail::scales_branch(role) ? deepnorm_factors(position).beta : 1.0);
 }
 
 /// Sub-LN's gain of value, attention output and feed-forward matrices: sqrt(ln(2N)) in a model with
@@ -138,19 +122,9 @@ inline double subln_gamma(const Position& position) {
 /// Sub-LN's initialisation of a parameter of the given role: Xavier normal, with gain gamma for
 /// value, attention output and feed-forward matrices, except those of cross-attention.
 inline Draw subln_draw(Role role, const Position& position) {
-  switch (role) {
-    case Role::kQuery:
-    case Role::kKey:
-      return Draw::xavier_normal();
-    case Role::kValue:
-    case Role::kAttentionOutput:
-    case Role::kFeedForwardIn:
-    case Role::kFeedForwardOut:
-      return Draw::xavier_normal(
-          position.kind == SublayerKind::kCrossAttention ? 1.0 : subln_gamma(position));
-    default:
-      return plain_draw(role);
-  }
+  if (!detail::of_layer(role)) return plain_draw(role);
+  const bool scaled = detail::scales_branch(role) && position.kind != SublayerKind::kCrossAttention;
+  return Draw::xavier_normal(scaled ? subln_gamma(position) : 1.0);
 }
 
 }  // namespace evenkeel

@@ -125,4 +125,28 @@ constexpr Draw plain_draw(Role role) {
   }
 }
 
+namespace detail {
+
+/// Whether a matrix is one of a layer.
+constexpr bool of_layer(Role role) {
+  switch (role) {
+    case Role::kQuery:
+    case Role::kKey:
+    case Role::kValue:
+    case Role::kAttentionOutput:
+    case Role::kFeedForwardIn:
+    case Role::kFeedForwardOut:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Whether a matrix scales the output of its branch: all of a layer but query and key.
+constexpr bool scales_branch(Role role) {
+  return of_layer(role) && role != Role::kQuery && role != Role::kKey;
+}
+
+}  // namespace detail
+
 }  // namespace evenkeel

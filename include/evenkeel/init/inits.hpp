@@ -39,18 +39,6 @@ inline Scheme with_init(Scheme scheme, const Init& init) {
 
 namespace detail {
 
-/// Whether a matrix is one of a layer.
-constexpr bool of_layer(Role role) {
-  return role == Role::kQuery || role == Role::kKey || role == Role::kValue ||
-         role == Role::kAttentionOutput || role == Role::kFeedForwardIn ||
-         role == Role::kFeedForwardOut;
-}
-
-/// Whether a matrix scales the output of its branch: all but query and key.
-constexpr bool scales_branch(Role role) {
-  return of_layer(role) && role != Role::kQuery && role != Role::kKey;
-}
-
 /// `plain_draw(role)` with a multiple of its gain.
 constexpr Draw scaled_plain(Role role, double factor) {
   auto draw = plain_draw(role);
@@ -71,14 +59,11 @@ inline Draw torchscale_draw(Role role, double factor) {
   return Draw::fan_in_uniform(scales_branch(role) ? factor : 1.0);
 }
 
-/// torchscale's divisor of DeepNorm's weights.
-inline double torchscale_deepnorm_divisor(const Position& position) {
-  const auto encoder = static_cast<double>(static_cast<int64_t>(position.encoder_layers));
-  const auto decoder = static_cast<double>(static_cast<int64_t>(position.decoder_layers));
-  if (encoder == 0.0 || decoder == 0.0) return std::pow(8.0 * (encoder + decoder), 0.25);
-  return position.stack == Stack::kDecoder
-             ? std::pow(12.0 * decoder, 0.25)
-             : std::pow(std::pow(encoder, 4.0) * decoder, 0.0625) / 1.15;
+/// torchscale's factor on DeepNorm's weights: beta, but 1.15 where the paper's encoder has .87.
+inline double torchscale_beta(const Position& position) {
+  const double beta = deepnorm_factors(position).beta;
+  const bool beside_decoder = position.stack == Stack::kEncoder && position.decoder_layers != 0;
+  return beside_decoder ? beta * 1.15 / 0.87 : beta;
 }
 
 inline Draw fixup_draw(Role role, const Position& position) {
@@ -105,34 +90,37 @@ inline Draw small_init_draw(Role role, const Position&) {
 
 }  // namespace detail
 
-/// DT-Fixup's initialisation of a stack of N layers without norms, whose inputs have an L2 norm of
-/// at most `input_norm`, mu: Xavier uniform, value, attention output and feed-forward matrices with
-/// gain N^(-1/2) / (2 mu). `largest_input_norm` measures mu on data.
-/// Paper: Xu et al. 2021, https://arxiv.org/abs/2012.15355.
-inline Init dt_fixup(double input_norm) {
+namespace detail {
+
+/// DT-Fixup for a bound of the branches' outputs by the input's norm: gain (N bound)^(-1/2).
+inline Init dt_fixup(double input_norm, double bound) {
   TORCH_CHECK(input_norm > 0.0 && std::isfinite(input_norm),
               "dt_fixup: expected an input_norm > 0, but got ",
               input_norm);
   return {"dt-fixup",
           "DT-Fixup",
           "by the depth and the norm of the stack's input",
-          [input_norm](Role role, const Position& position) {
-            if (!detail::scales_branch(role)) return plain_draw(role);
+          [bound](Role role, const Position& position) {
+            if (!scales_branch(role)) return plain_draw(role);
             const auto layers = static_cast<double>(position.num_layers());
-            return Draw::xavier_uniform(1.0 / (std::sqrt(layers) * 2.0 * input_norm));
+            return Draw::xavier_uniform(1.0 / std::sqrt(layers * bound));
           }};
+}
+
+}  // namespace detail
+
+/// DT-Fixup's initialisation of a stack of N layers without norms, whose inputs have an L2 norm of
+/// at most `input_norm`, mu: Xavier uniform, value, attention output and feed-forward matrices with
+/// gain N^(-1/2) / (2 mu). `largest_input_norm` measures mu on data.
+/// Paper: Xu et al. 2021, https://arxiv.org/abs/2012.15355.
+inline Init dt_fixup(double input_norm) {
+  return detail::dt_fixup(input_norm, 4.0 * input_norm * input_norm);
 }
 
 /// DT-Fixup for attention with relations (relative positions, edges of a graph), whose gain is
 /// (N (4 mu^2 + 2 mu + 2))^(-1/2).
 inline Init dt_fixup_relations(double input_norm) {
-  auto init = dt_fixup(input_norm);
-  init.draw = [mu = input_norm](Role role, const Position& position) {
-    if (!detail::scales_branch(role)) return plain_draw(role);
-    const auto layers = static_cast<double>(position.num_layers());
-    return Draw::xavier_uniform(1.0 / std::sqrt(layers * (4.0 * mu * mu + 2.0 * mu + 2.0)));
-  };
-  return init;
+  return detail::dt_fixup(input_norm, 4.0 * input_norm * input_norm + 2.0 * input_norm + 2.0);
 }
 
 /// All initialisations that need no data, in the order in which tables list them. N(0, s^2) and U
@@ -155,7 +143,7 @@ inline const std::vector<Init>& inits() {
        "DeepNet (torchscale)",
        "torchscale's: nn.Linear's weights, scaled; with deepnorm",
        [](Role role, const Position& position) {
-         return detail::torchscale_draw(role, 1.0 / detail::torchscale_deepnorm_divisor(position));
+         return detail::torchscale_draw(role, detail::torchscale_beta(position));
        }},
       // https://arxiv.org/abs/2210.06423
       {"subln", "Sub-LN", "the paper's: Xavier normal, gain gamma; with subln", subln_draw},

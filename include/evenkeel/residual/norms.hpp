@@ -7,8 +7,8 @@ namespace evenkeel {
 
 /// The norm placement of one residual sub-layer:
 ///
-///     x = stream_norm(x);  y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) )
-///     )
+///     x = stream_norm(x)
+///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 ///
 /// The norms of query and key, of value, and inside are part of f. Start from one of the functions
 /// below, e.g. `Norms::at_input().and_branch()`.

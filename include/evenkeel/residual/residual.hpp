@@ -7,6 +7,7 @@
 #include <evenkeel/residual/detail/gains.hpp>
 #include <evenkeel/residual/detail/has_norms.hpp>
 #include <evenkeel/residual/detail/join.hpp>
+#include <evenkeel/residual/detail/register_norm.hpp>
 #include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/residual_options.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
@@ -80,11 +81,14 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
       branch_gain = detail::register_gain(*this, "branch_gain", branch_, options.embed_dim());
     }
     const bool sum = norms_.sum;
-    stream_norm = register_norm(norms_.stream, sum || norms_.input ? "stream_norm" : "norm");
-    second_norm = register_norm(norms_.second, "second_norm");
-    input_norm = register_norm(norms_.input, sum ? "input_norm" : "norm");
-    branch_norm = register_norm(norms_.branch, "branch_norm");
-    sum_norm = register_norm(sum, "norm");
+    stream_norm = detail::register_norm(*this,
+                                        options,
+                                        norms_.stream,
+                                        sum || norms_.input ? "stream_norm" : "norm");
+    second_norm = detail::register_norm(*this, options, norms_.second, "second_norm");
+    input_norm = detail::register_norm(*this, options, norms_.input, sum ? "input_norm" : "norm");
+    branch_norm = detail::register_norm(*this, options, norms_.branch, "branch_norm");
+    sum_norm = detail::register_norm(*this, options, sum, "norm");
   }
 
   /// Puts gains and norms back to their initial values.
@@ -218,13 +222,6 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
 
   std::array<const AnyNorm*, 5> norms_in_order() const {
     return {&stream_norm, &second_norm, &input_norm, &branch_norm, &sum_norm};
-  }
-
-  AnyNorm register_norm(bool is_there, const char* name) {
-    AnyNorm norm;
-    if (is_there) norm = options.norm().make(options.embed_dim(), options.eps());
-    if (!norm.is_empty()) register_module(name, norm.ptr());
-    return norm;
   }
 
   void check_one_stream() const {

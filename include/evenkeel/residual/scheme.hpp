@@ -16,8 +16,8 @@ namespace evenkeel {
 
 /// A scheme defines how the residual sub-layers of a model are built and initialised:
 ///
-///     x = stream_norm(x);  y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) )
-///     )
+///     x = stream_norm(x)
+///     y = sum_norm( shortcut * x + branch * branch_norm( f( input_norm(x) ) ) )
 ///
 /// namely the norm placement, the gains, and the initialisation of all parameters. Blocks,
 /// initialisation and measurements work with any scheme. A scheme is written as a struct

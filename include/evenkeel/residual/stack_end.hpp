@@ -3,6 +3,7 @@
 
 #include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/detail/has_norms.hpp>
+#include <evenkeel/residual/detail/register_norm.hpp>
 #include <evenkeel/residual/residual.hpp>
 #include <evenkeel/residual/residual_options.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
@@ -42,9 +43,11 @@ class StackEndImpl : public torch::nn::Cloneable<StackEndImpl>, public detail::H
 
   void reset() override {
     const bool two = stream_ == StreamKind::kDual || stream_ == StreamKind::kSiamese;
-    norm = register_norm(two || norms_.need_final_norm(), "norm");
-    first_norm = register_norm(stream_ == StreamKind::kSiamese, "first_norm");
-    second_norm = register_norm(stream_ == StreamKind::kSiamese, "second_norm");
+    norm = detail::register_norm(*this, options_, two || norms_.need_final_norm(), "norm");
+    first_norm =
+        detail::register_norm(*this, options_, stream_ == StreamKind::kSiamese, "first_norm");
+    second_norm =
+        detail::register_norm(*this, options_, stream_ == StreamKind::kSiamese, "second_norm");
   }
 
   /// Resets the norms, as far as they have `reset_parameters()`.
@@ -87,13 +90,6 @@ class StackEndImpl : public torch::nn::Cloneable<StackEndImpl>, public detail::H
   AnyNorm second_norm;
 
  private:
-  AnyNorm register_norm(bool is_there, const char* name) {
-    AnyNorm made;
-    if (is_there) made = options_.norm().make(options_.embed_dim(), options_.eps());
-    if (!made.is_empty()) register_module(name, made.ptr());
-    return made;
-  }
-
   static torch::Tensor normed(const torch::Tensor& x, const AnyNorm& norm) {
     return norm.is_empty() ? x : norm(x);
   }

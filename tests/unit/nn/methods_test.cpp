@@ -272,8 +272,6 @@ TEST_P(MethodTest, StepsThroughACacheAsInOneGo) {
   EXPECT_TRUE(all_close(torch::cat({first, rest}, 1), decoder->forward(input, memory)));
 }
 
-// The same mask for whatever adds the branch: the mean over masks is the output without dropout,
-// and two streams in evaluation mode agree with the formula above.
 TEST_P(MethodTest, TrainsWithDropoutAndFiniteGradients) {
   auto stack = encoder(/*dropout=*/0.3);
   stack->train();
