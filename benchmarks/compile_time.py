@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "#include <torch/torch.h>\n"
 BOTH = TORCH + "#include <evenkeel/evenkeel.hpp>\n"
+OWN_HEADER = TORCH + "#include <evenkeel/residual/admin_residual.hpp>\n"
 BLOCK = """
 struct BlockImpl : torch::nn::Cloneable<BlockImpl> {{
   BlockImpl() {{ reset(); }}
@@ -49,7 +50,8 @@ UNITS = {
     "and evenkeel/evenkeel.hpp": (BOTH, "torch/torch.h"),
     "evenkeel/evenkeel.hpp alone": ("#include <evenkeel/evenkeel.hpp>\n", "torch/torch.h"),
     "a Post-LN block": (TORCH + POST_LN, "a Post-LN block"),
-    "an Admin block": (BOTH + ADMIN, "a Post-LN block"),
+    "an Admin block, umbrella": (BOTH + ADMIN, "a Post-LN block"),
+    "an Admin block, its header": (OWN_HEADER + ADMIN, "a Post-LN block"),
 }
 
 

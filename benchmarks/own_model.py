@@ -8,6 +8,7 @@ no more than the frequencies of the characters is "stuck".
 
     benchmarks/own_model.py build/benchmarks/own_model            # half an hour on two cores
     benchmarks/own_model.py build/benchmarks/own_model --text my.txt --results runs.json
+    benchmarks/own_model.py build/benchmarks/own_model --more     # the tables at the end of the page, an hour
 """
 
 import argparse
@@ -55,8 +56,18 @@ def tables():
             for model in MODELS for layers in (12, 24, 48)])
     yield (f"LibTorch's default weights, 12 layers, rate 0.0005, {MORE_STEPS:,} updates", FEW[:2],
            [(model, (model, "default", False, 12, 5e-4, MORE_STEPS)) for model in MODELS])
-    yield (f"Query, key and value in one matrix, layernorm, 24 layers, rate 0.002, {STEPS} updates", FEW,
-           [(weights, ("layernorm", weights, True, 24, 2e-3, STEPS)) for weights in ("xavier",)])
+
+
+def more_tables():
+    """The same of what two cores have no time for in half an hour."""
+    each = [(f"{model}, {weights}", model, weights) for model in MODELS for weights in WEIGHTS]
+    for layers in (24, 48):
+        yield (f"Query, key and value in one matrix, {layers} layers, rate 0.002, {STEPS} updates", FEW,
+               [(name, (model, weights, True, layers, 2e-3, STEPS)) for name, model, weights in each])
+    yield (f"48 layers, rate 0.002, {STEPS} updates", FEW,
+           [(name, (model, weights, False, 48, 2e-3, STEPS)) for name, model, weights in each])
+    yield (f"48 layers, rate 0.0005, {STEPS} updates", FEW,
+           [(name, (model, weights, False, 48, 5e-4, STEPS)) for name, model, weights in each])
 
 
 def runs_of(method, row):
@@ -106,10 +117,12 @@ def main():
     parser.add_argument("program", type=Path)
     parser.add_argument("--text", type=Path, help="default: this library's headers")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at once")
+    parser.add_argument("--more", action="store_true", help="other tables: packed projections, 48 layers")
     parser.add_argument("--results", type=Path, help="where to write every run's result, as JSON lines")
     arguments = parser.parse_args()
 
-    runs = {run for _, methods, rows in tables() for _, row in rows for method in methods for run in runs_of(method, row)}
+    chosen = list(more_tables() if arguments.more else tables())
+    runs = {run for _, methods, rows in chosen for _, row in rows for method in methods for run in runs_of(method, row)}
     with tempfile.TemporaryDirectory() as folder:
         text = arguments.text
         if text is None:
@@ -126,7 +139,7 @@ def main():
         lines = [json.dumps({"run": run, **result}) + "\n" for run, result in results.items()]
         arguments.results.write_text("".join(lines))
 
-    for title, methods, rows in tables():
+    for title, methods, rows in chosen:
         print(f"{title}:\n")
         table(("", *(METHODS[method] for method in methods)),
               [(name, *(cell(results, 0.97 * entropy, method, row) for method in methods)) for name, row in rows])
