@@ -89,6 +89,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/decoder.hpp
     include/evenkeel/nn/detail/attention_impl.hpp
     include/evenkeel/nn/detail/check_options.hpp
+    include/evenkeel/nn/detail/masked_mean.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
     include/evenkeel/nn/detail/stack.hpp
     include/evenkeel/nn/detail/token_inputs.hpp
@@ -102,6 +103,9 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/layer.hpp
     include/evenkeel/nn/layer_options.hpp
     include/evenkeel/nn/positions.hpp
+    include/evenkeel/nn/reparam_linear.hpp
+    include/evenkeel/nn/shaped_attention.hpp
+    include/evenkeel/nn/shaped_attention_options.hpp
     include/evenkeel/nn/stack_options.hpp
     include/evenkeel/nn/sublayer.hpp
     include/evenkeel/nn/torch_transformer.hpp

@@ -44,6 +44,9 @@
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/layer_options.hpp>
 #include <evenkeel/nn/positions.hpp>
+#include <evenkeel/nn/reparam_linear.hpp>
+#include <evenkeel/nn/shaped_attention.hpp>
+#include <evenkeel/nn/shaped_attention_options.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/nn/sublayer.hpp>
 #include <evenkeel/nn/torch_transformer.hpp>

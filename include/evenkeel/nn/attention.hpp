@@ -134,6 +134,9 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
                            {2, torch::nn::AnyValue(static_cast<KeyValueCache*>(nullptr))})
 
+  /// Registers the norms of query, key, value and inside, and the heads' gain.
+  void register_norms();
+
   /// Views x (B, T, heads * head_dim) as heads (B, heads, T, head_dim).
   torch::Tensor split_heads(const torch::Tensor& x) const {
     const auto size = options.head_dim();

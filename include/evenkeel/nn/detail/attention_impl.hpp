@@ -26,6 +26,13 @@ void AttentionImplBase<Derived>::reset() {
     k_proj = this->register_module("k_proj", linear(kv));
     v_proj = this->register_module("v_proj", linear(kv));
   }
+  register_norms();
+  out_proj = this->register_module("out_proj", linear(d));
+  AttentionImplBase::reset_parameters();
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::register_norms() {
   const auto norm = [&](const char* name, const InsideNorm& of, int64_t size) {
     auto made = of.make(size);
     if (!made.is_empty()) this->register_module(name, made.ptr());
@@ -36,9 +43,7 @@ void AttentionImplBase<Derived>::reset() {
   v_norm = norm("v_norm", options.value_norm(), options.head_dim());
   head_gain =
       evenkeel::detail::register_gain(*this, "head_gain", options.head_gain(), options.num_heads());
-  inside_norm = norm("inside_norm", options.inside_norm(), d);
-  out_proj = this->register_module("out_proj", linear(d));
-  AttentionImplBase::reset_parameters();
+  inside_norm = norm("inside_norm", options.inside_norm(), options.embed_dim());
 }
 
 template <typename Derived>
@@ -93,6 +98,15 @@ torch::Tensor AttentionImplBase<Derived>::finish(const torch::Tensor& q,
   return output(y * head_gain.to(y.scalar_type()).view({1, -1, 1, 1}));
 }
 
+namespace detail {
+
+/// Values for a cache: a copy if they are a view of the caller's tensor, as without a projection.
+inline torch::Tensor own(const torch::Tensor& values, const torch::Tensor& of) {
+  return values.is_alias_of(of) ? values.clone() : values;
+}
+
+}  // namespace detail
+
 template <typename Derived>
 torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
                                                   const AttentionMask& mask,
@@ -103,6 +117,8 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
     check_cache(*cache, k);
     k = torch::cat({cache->key, k}, 2);
     v = torch::cat({cache->value, v}, 2);
+  } else if (cache != nullptr) {
+    v = detail::own(v, x);
   }
   auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last: nothing can throw after it
@@ -127,6 +143,7 @@ torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x
               " and ",
               memory.sizes());
   auto [q, k, v] = normed_heads(x, memory);
+  if (cache != nullptr) v = detail::own(v, memory);
   auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};
   return y;
@@ -222,6 +239,16 @@ void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
 namespace detail {
 
 template <typename Derived>
+void describe_head_norms(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
+  for (const auto* norm : {&attention.q_norm, &attention.k_norm, &attention.v_norm}) {
+    if (!norm->is_empty()) sublayer.norm(norm->ptr(), NormSlot::kHeads);
+  }
+  if (!attention.inside_norm.is_empty()) {
+    sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
+  }
+}
+
+template <typename Derived>
 void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
   const auto& options = attention.options;
   if (options.packed()) {
@@ -235,12 +262,7 @@ void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& 
     sublayer.query(attention.q_proj).key(attention.k_proj).value(attention.v_proj);
   }
   sublayer.output(attention.out_proj).gain(attention.head_gain, GainSlot::kHeads);
-  for (const auto* norm : {&attention.q_norm, &attention.k_norm, &attention.v_norm}) {
-    if (!norm->is_empty()) sublayer.norm(norm->ptr(), NormSlot::kHeads);
-  }
-  if (!attention.inside_norm.is_empty()) {
-    sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
-  }
+  describe_head_norms(attention, sublayer);
 }
 
 }  // namespace detail
