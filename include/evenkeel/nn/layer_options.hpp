@@ -26,6 +26,8 @@ class LayerOptions {
   EVENKEEL_ARG(int64_t, dim_feedforward) = 2048;
   /// The feed-forward's activation. Default: ReLU
   EVENKEEL_ARG(Activation, activation) = Activation::kReLU;
+  /// Slope of LeakyReLU below 0; other activations have none. Default: 0.01
+  EVENKEEL_ARG(double, negative_slope) = 0.01;
   /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
@@ -54,6 +56,7 @@ class LayerOptions {
     num_kv_heads_ = other.num_kv_heads();
     dim_feedforward_ = other.dim_feedforward();
     activation_ = other.activation();
+    negative_slope_ = other.negative_slope();
     bias_ = other.bias();
     norm_ = other.norm();
     norm_eps_ = other.norm_eps();

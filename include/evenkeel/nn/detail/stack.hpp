@@ -77,6 +77,7 @@ inline AnyBranch make_branch(const Scheme& scheme,
     case SublayerKind::kFeedForward:
       return {FeedForward(FeedForwardOptions(options.embed_dim(), options.dim_feedforward())
                               .activation(options.activation())
+                              .negative_slope(options.negative_slope())
                               .bias(options.bias())
                               .dropout(options.activation_dropout())
                               .inside_norm(norm_if(norms.inside))),
