@@ -85,9 +85,11 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/attention_options.hpp
+    include/evenkeel/nn/blocks.hpp
     include/evenkeel/nn/copy_weights.hpp
     include/evenkeel/nn/decoder.hpp
     include/evenkeel/nn/detail/attention_impl.hpp
+    include/evenkeel/nn/detail/block_parts.hpp
     include/evenkeel/nn/detail/check_options.hpp
     include/evenkeel/nn/detail/masked_mean.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
@@ -102,6 +104,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/language_model.hpp
     include/evenkeel/nn/layer.hpp
     include/evenkeel/nn/layer_options.hpp
+    include/evenkeel/nn/parallel.hpp
     include/evenkeel/nn/positions.hpp
     include/evenkeel/nn/reparam_linear.hpp
     include/evenkeel/nn/shaped_attention.hpp

@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <string>
 
 namespace evenkeel::nn {
 
@@ -28,6 +29,10 @@ class LayerOptions {
   EVENKEEL_ARG(Activation, activation) = Activation::kReLU;
   /// Slope of LeakyReLU below 0; other activations have none. Default: 0.01
   EVENKEEL_ARG(double, negative_slope) = 0.01;
+  /// The name of the block that a layer is, one of `blocks()`, e.g. `sas-p`. With any but the
+  /// default, norm(NormKind::kNone) leaves a LayerNorm before the first layer and one behind the
+  /// last. Default: `default`
+  EVENKEEL_ARG(std::string, block) = "default";  // NOLINT(performance-unnecessary-value-param)
   /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
@@ -57,6 +62,7 @@ class LayerOptions {
     dim_feedforward_ = other.dim_feedforward();
     activation_ = other.activation();
     negative_slope_ = other.negative_slope();
+    block_ = other.block();
     bias_ = other.bias();
     norm_ = other.norm();
     norm_eps_ = other.norm_eps();

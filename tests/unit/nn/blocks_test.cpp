@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT
+#include <evenkeel/nn/blocks.hpp>
+
+#include "all_close.hpp"
+#include "anatomy_table.hpp"
+#include "errors.hpp"
+#include "fixture.hpp"
+#include "gradients.hpp"
+#include "modules.hpp"
+
+#include <evenkeel/anatomy/torch_nn.hpp>
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/encoder.hpp>
+#include <evenkeel/nn/language_model.hpp>
+#include <evenkeel/nn/transformer.hpp>
+#include <evenkeel/residual/registry.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::nn {
+namespace {
+
+StackOptions block_stack(const std::string& block, NormKind norm, int64_t num_layers = 3) {
+  return StackOptions(num_layers, 8, 2, 16)
+      .cross_attention(false)
+      .bias(false)
+      .norm(norm)
+      .block(block);
+}
+
+int64_t number_of_parameters(const torch::nn::Module& module) {
+  int64_t count = 0;
+  for (const auto& parameter : module.parameters()) count += parameter.numel();
+  return count;
+}
+
+class BlocksTest : public test::DeviceTest {
+ protected:
+  // Thousands of products of a few numbers: threads would wait for each other most of the time.
+  void SetUp() override {
+    test::DeviceTest::SetUp();
+    threads_ = torch::get_num_threads();
+    torch::set_num_threads(1);
+  }
+  void TearDown() override { torch::set_num_threads(threads_); }
+
+  static Decoder<> make(const std::string& block,
+                        NormKind norm = NormKind::kRmsNorm,
+                        torch::Dtype dtype = torch::kFloat64) {
+    Decoder<> decoder(find_scheme("pre"), block_stack(block, norm));
+    test::randomise(*decoder);
+    decoder->to(device(), dtype);
+    return decoder;
+  }
+  static double value(const torch::Tensor& gain) {
+    return gain.defined() ? gain.item<double>() : 1.0;
+  }
+
+ private:
+  int threads_ = 1;
+};
+
+// The authors' forward pass, written with the branches of the stack itself.
+TEST_P(BlocksTest, IsTheAuthorsFormula) {
+  const auto mask = AttentionMask::causal();
+  for (const auto& block : blocks()) {
+    for (const auto norm : {NormKind::kRmsNorm, NormKind::kNone}) {
+      SCOPED_TRACE(block.name + " " + to_string(norm));
+      auto decoder = make(block.name, norm);
+      auto x = randn({2, 5, 8}, torch::kFloat64);
+      const auto y = decoder(x);
+      bool first = true;
+      for (auto& layer : decoder->layers) {
+        ASSERT_EQ(layer->sublayers.size(), block.parallel ? 1U : 2U);
+        for (auto& sublayer : layer->sublayers) {
+          const auto& residual = *sublayer.residual;
+          const bool bare = norm == NormKind::kNone && !(first && block.name != "default");
+          EXPECT_EQ(residual.input_norm.is_empty(), bare);
+          const auto h = bare ? x : residual.input_norm(x);
+          const auto f = sublayer.branch.forward(h, {mask, {}, {}});
+          x = value(residual.omega) * x + value(residual.gain_of_branch()) * f;
+          first = false;
+        }
+      }
+      EXPECT_EQ(decoder->end->norm.is_empty(), norm == NormKind::kNone && block.name == "default");
+      if (!decoder->end->norm.is_empty()) x = decoder->end->norm(x);
+      EXPECT_TRUE(test::all_close(y, x));
+    }
+  }
+}
+
+TEST_P(BlocksTest, InParallelAddsBothBranchesOfOneInput) {
+  for (const char* name : {"parallel", "sas-p"}) {
+    auto decoder = make(name);
+    auto parallel = decoder->layers[1]->sublayer("parallel").branch.as<Parallel>();
+    const auto h = randn({2, 5, 8}, torch::kFloat64);
+    const auto mask = AttentionMask::causal();
+    const auto attention = parallel->attention.forward(h, {mask, {}, {}});
+    const auto feed_forward = parallel->feed_forward.forward(h, {});
+    EXPECT_TRUE(test::all_close(parallel(h, mask),
+                                value(parallel->attention_gain) * attention +
+                                    value(parallel->feed_forward_gain) * feed_forward));
+  }
+}
+
+TEST_P(BlocksTest, HasRightGradients) {
+  for (const auto& block : blocks()) {
+    SCOPED_TRACE(block.name);
+    Decoder<> decoder(find_scheme("pre"), block_stack(block.name, NormKind::kRmsNorm, 2));
+    decoder->to(device(), torch::kFloat64);
+    {
+      const torch::NoGradGuard no_grad;
+      for (auto& parameter : decoder->parameters()) {
+        parameter.add_(0.3 * torch::randn_like(parameter));
+      }
+    }
+    std::vector<torch::Tensor> inputs;
+    for (const auto& parameter : decoder->parameters()) {
+      if (parameter.dim() == 1) inputs.push_back(parameter);
+    }
+    const auto x = randn({1, 3, 8}, torch::kFloat64).requires_grad_();
+    inputs.push_back(x);
+    EXPECT_TRUE(test::gradients_are_right([&] { return decoder(x); }, inputs));
+    for (const auto& parameter : decoder->parameters()) EXPECT_TRUE(parameter.requires_grad());
+  }
+}
+
+TEST_P(BlocksTest, StepsWithACacheAsInOneGo) {
+  for (const auto& block : blocks()) {
+    SCOPED_TRACE(block.name);
+    auto decoder = make(block.name);
+    const auto x = randn({2, 5, 8}, torch::kFloat64);
+    DecoderCache cache;
+    std::vector<torch::Tensor> pieces;
+    for (const auto& piece : x.split_with_sizes({2, 1, 2}, 1)) {
+      pieces.push_back(decoder->forward(piece, {}, {}, &cache));
+    }
+    EXPECT_TRUE(test::all_close(torch::cat(pieces, 1), decoder(x)));
+  }
+}
+
+TEST_P(BlocksTest, ClonesSavesAndLoads) {
+  for (const auto& block : blocks()) {
+    SCOPED_TRACE(block.name);
+    auto decoder = make(block.name);
+    auto copy = test::clone_of(decoder);
+    auto loaded = make(block.name);
+    test::save_and_load(decoder, loaded);
+    const auto x = randn({2, 5, 8}, torch::kFloat64);
+    EXPECT_TRUE(test::same_state(*copy, *decoder));
+    EXPECT_TRUE(test::shares_nothing(*copy, *decoder));
+    EXPECT_TRUE(test::same_bits(copy(x), decoder(x)));
+    EXPECT_TRUE(test::same_bits(loaded(x), decoder(x)));
+  }
+}
+
+TEST_P(BlocksTest, IsAnEncoderAndAnEncoderDecoderToo) {
+  const auto tokens = torch::randint(1, 20, {2, 5}, options(torch::kInt64));
+  for (const auto& block : blocks()) {
+    SCOPED_TRACE(block.name);
+    auto encoder =
+        on_device(Encoder<>(find_scheme("pre"), block_stack(block.name, NormKind::kRmsNorm)));
+    const auto y = encoder(randn({2, 5, 8}));
+    EXPECT_TRUE(y.isfinite().all().item<bool>());
+    if (block.parallel) continue;
+    auto model = on_device(Transformer<>(find_scheme("pre"),
+                                         TransformerOptions()
+                                             .encoder_layers(2)
+                                             .decoder_layers(2)
+                                             .embed_dim(8)
+                                             .num_heads(2)
+                                             .dim_feedforward(16)
+                                             .vocab_size(20)
+                                             .block(block.name)));
+    model->eval();
+    model->forward(tokens, tokens).square().sum().backward();
+    for (const auto& parameter : model->named_parameters()) {
+      ASSERT_TRUE(parameter.value().grad().defined()) << parameter.key();
+      EXPECT_TRUE(parameter.value().grad().isfinite().all().item<bool>()) << parameter.key();
+    }
+  }
+}
+
+EVENKEEL_ON_EVERY_DEVICE(BlocksTest);
+
+class BlockFormTest : public test::SeededTest {};
+
+// The paper's models of 18 layers have 167 M and, with SAS, 146 M parameters; embeddings and
+// positions are 51,281 rows.
+TEST_F(BlockFormTest, HasThePapersNumberOfMatrices) {
+  constexpr int64_t kPaperDim = 768;
+  constexpr int64_t kPaperHeads = 12;
+  constexpr int64_t kSquare = kPaperDim * kPaperDim;
+  const auto layers = [&](const char* block) {
+    const Decoder<> decoder(find_scheme("pre"),
+                            StackOptions(2, kPaperDim, kPaperHeads, 4 * kPaperDim)
+                                .cross_attention(false)
+                                .bias(false)
+                                .norm(NormKind::kRmsNorm)
+                                .block(block));
+    return std::pair(number_of_parameters(*decoder->layers[0]),
+                     number_of_parameters(*decoder->layers[1]));
+  };
+  constexpr int64_t kGains = 3 * kPaperHeads;
+  const auto plain = layers("default").second;
+  const auto [first, later] = layers("sas");
+  EXPECT_EQ(plain, 12 * kSquare + 2 * kPaperDim);
+  EXPECT_EQ(layers("parallel").second, 12 * kSquare + kPaperDim);
+  EXPECT_EQ(layers("op").second, 12 * kSquare + 2 * kPaperDim + 2 * kPaperDim / kPaperHeads);
+  EXPECT_EQ(later, 10 * kSquare + 2 * kPaperDim + kGains + 3);
+  EXPECT_EQ(first, 11 * kSquare + 2 * kPaperDim + kGains + 3 + 2);
+  EXPECT_EQ(layers("sas-p").second, 10 * kSquare + kPaperDim + kGains + 2);
+  EXPECT_EQ(layers("value-skipinit").second, 10 * kSquare + 2 * kPaperDim + 2 * kPaperHeads + 3);
+
+  const auto millions = [](int64_t count) { return std::lround(static_cast<double>(count) / 1e6); };
+  constexpr int64_t kEmbeddings = (50257 + 1024) * kPaperDim + kPaperDim;
+  EXPECT_EQ(millions(kEmbeddings + 18 * plain), 167);
+  EXPECT_EQ(millions(kEmbeddings + first + 17 * later), 146);
+}
+
+TEST_F(BlockFormTest, BeginsWithTheGainsOfTheAuthorsSettings) {
+  const auto gain_of = [](const char* block, int64_t layers) {
+    auto decoder = Decoder<>(find_scheme("pre"), block_stack(block, NormKind::kRmsNorm, layers));
+    return decoder->layers[0]->sublayer("feed_forward").residual->branch_gain;
+  };
+  EXPECT_FLOAT_EQ(gain_of("sas", 18).item<float>(), 0.1F);
+  EXPECT_FLOAT_EQ(gain_of("sas", 72).item<float>(), 0.05F);
+  EXPECT_TRUE(gain_of("sas", 18).requires_grad());
+  EXPECT_FLOAT_EQ(gain_of("op", 12).item<float>(), 0.2F);
+  EXPECT_FALSE(gain_of("op", 12).requires_grad());
+
+  Decoder<> decoder(find_scheme("pre"), block_stack("sas", NormKind::kRmsNorm));
+  auto& attention = decoder->layers[1]->sublayer("self_attn");
+  EXPECT_EQ(attention.residual->omega.item<float>(), 0.0F);
+  const auto x = torch::randn({2, 5, 8});
+  const auto y = attention.branch.forward(x, {AttentionMask::causal(), {}, {}});
+  EXPECT_TRUE(test::all_close(y, x));  // also after the scheme has drawn every other matrix
+}
+
+TEST_F(BlockFormTest, TellsTheRolesOfAParallelLayer) {
+  Decoder<> decoder(find_scheme("pre"), block_stack("sas-p", NormKind::kRmsNorm, 2));
+  const auto anatomy = anatomy_of<Layer>(*decoder, Stack::kDecoder);
+  EXPECT_EQ(test::sublayers_of(anatomy), (test::Lines{"decoder 0 parallel", "decoder 1 parallel"}));
+  const auto lines = test::parameters_of(anatomy);
+  const auto has = [&](const std::string& line) {
+    return std::find(lines.begin(), lines.end(), line) != lines.end();
+  };
+  EXPECT_TRUE(has("layer_0.parallel.attention.v_proj.weight: value, decoder 0"));
+  EXPECT_TRUE(has("layer_1.parallel.attention.q_proj.weight: query, decoder 1"));
+  EXPECT_TRUE(has("layer_1.parallel.attention.alpha: gain, decoder 1"));
+  EXPECT_TRUE(has("layer_1.parallel.feed_forward.fc1.weight: feed-forward in, decoder 1"));
+  EXPECT_TRUE(has("layer_1.parallel.feed_forward.fc2.weight: feed-forward out, decoder 1"));
+  EXPECT_TRUE(has("layer_1.parallel.feed_forward_gain: gain, decoder 1"));
+}
+
+TEST_F(BlockFormTest, IsFoundByNameInEveryModel) {
+  LanguageModel<> model(find_scheme("pre"),
+                        LanguageModelOptions()
+                            .num_layers(2)
+                            .embed_dim(8)
+                            .num_heads(2)
+                            .dim_feedforward(16)
+                            .vocab_size(20)
+                            .block("sas-p"));
+  EXPECT_EQ(model->decoder->layers[0]->sublayers[0].name, "parallel");
+  for (const auto& block : blocks()) EXPECT_EQ(find_block(block.name).title, block.title);
+}
+
+TEST_F(BlockFormTest, RefusesSchemesAndSublayersThatMakeNoSense) {
+  const auto construct = [](const char* scheme, const char* block) {
+    return [=] { Decoder<>(find_scheme(scheme), block_stack(block, NormKind::kLayerNorm)); };
+  };
+  EXPECT_TRUE(
+      test::throws(construct("deepnorm", "sas"),
+                   "block sas: expected a scheme without gains whose only norm is at the "
+                   "branch's input, such as pre, as the block has gains of its own, but got "
+                   "DeepNorm"));
+  EXPECT_TRUE(test::throws(construct("rezero", "op"), "block op: expected a scheme without gains"));
+  EXPECT_TRUE(
+      test::throws(construct("hybridnorm", "parallel"),
+                   "block parallel: expected a scheme with one stream that treats attention "
+                   "and feed-forward alike, as they share a residual, but got HybridNorm"));
+  EXPECT_TRUE(test::throws(
+      [] { Decoder<>(find_scheme("pre"), StackOptions(2, 8, 2, 16).block("parallel")); },
+      "block parallel: expected layers of self-attention and feed-forward alone, as they are "
+      "parallel, but got other sub-layers; a decoder-only model says cross_attention(false)"));
+  EXPECT_TRUE(
+      test::throws<c10::ValueError>(construct("pre", "sasp"), "but got sasp; the nearest is sas"));
+  Parallel parallel(MultiHeadAttention(MultiHeadAttentionOptions(8, 2)),
+                    FeedForward(FeedForwardOptions(8, 16)));
+  const auto x = torch::randn({1, 2, 8});
+  EXPECT_TRUE(test::throws([&] { parallel->cross_attention(x, x, {}, nullptr); },
+                           "Parallel: expected to be self-attention, but got a memory"));
+  EXPECT_TRUE(test::throws(
+      [&] {
+        Parallel(parallel->attention,
+                 parallel->feed_forward,
+                 ParallelOptions().attention(Gain::ramp(1.0, 10)));
+      },
+      "Parallel: expected scalar gains that do not follow the training step, but got a ramp"));
+  EXPECT_NO_THROW(construct("deepnorm", "parallel")());
+  EXPECT_NO_THROW(construct("tfixup", "parallel")());
+}
+
+}  // namespace
+}  // namespace evenkeel::nn
