@@ -194,37 +194,67 @@ EVENKEEL_ON_EVERY_DEVICE(BlocksTest);
 
 class BlockFormTest : public test::SeededTest {};
 
-// The paper's models of 18 layers have 167 M and, with SAS, 146 M parameters; embeddings and
-// positions are 51,281 rows.
-TEST_F(BlockFormTest, HasThePapersNumberOfMatrices) {
+// The counts of bobby-he/simplified_transformers at 18 layers: GPT-2 with the 50,000 tokens of its
+// vocabulary, 1024 learned positions and a tied head. It prints 166.7 and 146.1 M.
+TEST_F(BlockFormTest, HasThePapersNumberOfParameters) {
   constexpr int64_t kPaperDim = 768;
   constexpr int64_t kPaperHeads = 12;
+  constexpr int64_t kPaperLayers = 18;
   constexpr int64_t kSquare = kPaperDim * kPaperDim;
-  const auto layers = [&](const char* block) {
-    const Decoder<> decoder(find_scheme("pre"),
-                            StackOptions(2, kPaperDim, kPaperHeads, 4 * kPaperDim)
-                                .cross_attention(false)
-                                .bias(false)
-                                .norm(NormKind::kRmsNorm)
-                                .block(block));
-    return std::pair(number_of_parameters(*decoder->layers[0]),
-                     number_of_parameters(*decoder->layers[1]));
+  const auto count = [&](const char* block, int64_t layers) {
+    return number_of_parameters(*LanguageModel<>(find_scheme("pre"),
+                                                 LanguageModelOptions()
+                                                     .num_layers(layers)
+                                                     .embed_dim(kPaperDim)
+                                                     .num_heads(kPaperHeads)
+                                                     .dim_feedforward(4 * kPaperDim)
+                                                     .vocab_size(50000)
+                                                     .bias(false)
+                                                     .norm(NormKind::kRmsNorm)
+                                                     .block(block)));
   };
-  constexpr int64_t kGains = 3 * kPaperHeads;
-  const auto plain = layers("default").second;
-  const auto [first, later] = layers("sas");
-  EXPECT_EQ(plain, 12 * kSquare + 2 * kPaperDim);
-  EXPECT_EQ(layers("parallel").second, 12 * kSquare + kPaperDim);
-  EXPECT_EQ(layers("op").second, 12 * kSquare + 2 * kPaperDim + 2 * kPaperDim / kPaperHeads);
-  EXPECT_EQ(later, 10 * kSquare + 2 * kPaperDim + kGains + 3);
-  EXPECT_EQ(first, 11 * kSquare + 2 * kPaperDim + kGains + 3 + 2);
-  EXPECT_EQ(layers("sas-p").second, 10 * kSquare + kPaperDim + kGains + 2);
-  EXPECT_EQ(layers("value-skipinit").second, 10 * kSquare + 2 * kPaperDim + 2 * kPaperHeads + 3);
+  constexpr int64_t kEnds = 50000 * kPaperDim + kPaperDim;  // embedding, last norm
+  constexpr int64_t kGains = 3 * kPaperHeads;               // alpha, beta, gamma
+  struct Count {
+    const char* block;
+    int64_t layer;  // every layer
+    int64_t first;  // what the first has beside it
+  };
+  const auto whole = [&](const Count& c) { return kEnds + kPaperLayers * c.layer + c.first; };
+  const Count pre{"default", 12 * kSquare + 2 * kPaperDim, 0};
+  const Count sas{"sas", 10 * kSquare + 2 * kPaperDim + kGains + 3, kSquare + 2};
+  for (const auto& c :
+       {pre,
+        Count{"parallel", 12 * kSquare + kPaperDim, 0},
+        sas,
+        Count{"sas-p", 10 * kSquare + kPaperDim + kGains + 2, kSquare + 2},
+        Count{"value-skipinit", 10 * kSquare + 2 * kPaperDim + 2 * kPaperHeads + 3, kSquare + 2},
+        Count{"op", 12 * kSquare + 2 * kPaperDim + 2 * kPaperDim / kPaperHeads, 0}}) {
+    SCOPED_TRACE(c.block);
+    const auto one = count(c.block, 1);
+    const auto layer = count(c.block, 2) - one;
+    EXPECT_EQ(one + (kPaperLayers - 1) * layer, whole(c));
+  }
+  EXPECT_EQ(whole(pre), 165830400);
+  EXPECT_EQ(whole(sas), 145187264);
 
-  const auto millions = [](int64_t count) { return std::lround(static_cast<double>(count) / 1e6); };
-  constexpr int64_t kEmbeddings = (50257 + 1024) * kPaperDim + kPaperDim;
-  EXPECT_EQ(millions(kEmbeddings + 18 * plain), 167);
-  EXPECT_EQ(millions(kEmbeddings + first + 17 * later), 146);
+  // What theirs has beside: positions and the last norm's bias; in each layer the biases of query,
+  // key, value, output and feed-forward, of which only the first two are trained, and gains,
+  // whether or not they are trained or used.
+  constexpr int64_t kTheirEnds = 1024 * kPaperDim + kPaperDim;
+  constexpr int64_t kOfFeedForward = 4 * kPaperDim + kPaperDim;
+  constexpr int64_t kTheirPre = 2 * kPaperDim + 2 * kPaperDim + kOfFeedForward + kGains + 4;
+  constexpr int64_t kTheirSas = 2 * kPaperDim + kOfFeedForward + 1;
+  const auto theirs_pre = whole(pre) + kTheirEnds + kPaperLayers * kTheirPre;
+  const auto theirs_sas = whole(sas) + kTheirEnds + kPaperLayers * kTheirSas + kPaperDim;
+  EXPECT_EQ(theirs_pre, 166742736);
+  EXPECT_EQ(theirs_sas, 146072018);
+
+  const auto millions = [](int64_t n) { return std::lround(static_cast<double>(n) / 1e6); };
+  EXPECT_EQ(millions(theirs_pre), 167);
+  EXPECT_EQ(millions(theirs_sas), 146);
+  EXPECT_EQ(millions(whole(pre) + 1024 * kPaperDim), 167);  // without biases
+  EXPECT_EQ(millions(whole(sas) + 1024 * kPaperDim), 146);
 }
 
 TEST_F(BlockFormTest, BeginsWithTheGainsOfTheAuthorsSettings) {

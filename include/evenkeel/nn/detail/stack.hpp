@@ -75,8 +75,9 @@ inline AnyBranch make_branch(const Scheme& scheme,
               .num_kv_heads(options.num_kv_heads())
               .bias(options.bias())
               .dropout(options.attention_dropout())
-              .query_key_norm(block.query_key_norm ? InsideNorm{NormKind::kRmsNorm}
-                                                   : norm_if(norms.query_key))
+              .query_key_norm(block.query_key_norm
+                                  ? InsideNorm{NormKind::kRmsNorm, options.norm_eps()}
+                                  : norm_if(norms.query_key))
               .value_norm(norm_if(norms.value))
               .head_gain(scheme.head_gain(position))
               .inside_norm(norm_if(norms.inside));
