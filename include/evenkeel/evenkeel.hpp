@@ -46,9 +46,11 @@
 #include <evenkeel/nn/layer_options.hpp>
 #include <evenkeel/nn/parallel.hpp>
 #include <evenkeel/nn/positions.hpp>
+#include <evenkeel/nn/projection.hpp>
 #include <evenkeel/nn/reparam_linear.hpp>
 #include <evenkeel/nn/shaped_attention.hpp>
 #include <evenkeel/nn/shaped_attention_options.hpp>
+#include <evenkeel/nn/shaped_block_options.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/nn/sublayer.hpp>
 #include <evenkeel/nn/torch_transformer.hpp>

@@ -3,11 +3,13 @@
 
 #include <evenkeel/core/arg.hpp>
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/nn/shaped_block_options.hpp>
 #include <evenkeel/residual/norm_type.hpp>
 
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace evenkeel::nn {
@@ -33,6 +35,9 @@ class LayerOptions {
   /// default, norm(NormKind::kNone) leaves a LayerNorm before the first layer and one behind the
   /// last. Default: `default`
   EVENKEEL_ARG(std::string, block) = "default";  // NOLINT(performance-unnecessary-value-param)
+  /// The matrices of a block with shaped attention. Default: std::nullopt, which means
+  /// `ShapedBlockOptions()`
+  EVENKEEL_ARG(std::optional<ShapedBlockOptions>, shaped);
   /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
@@ -63,6 +68,7 @@ class LayerOptions {
     activation_ = other.activation();
     negative_slope_ = other.negative_slope();
     block_ = other.block();
+    shaped_ = other.shaped();
     bias_ = other.bias();
     norm_ = other.norm();
     norm_eps_ = other.norm_eps();

@@ -3,7 +3,8 @@
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/nn/attention.hpp>
-#include <evenkeel/nn/detail/masked_mean.hpp>
+#include <evenkeel/nn/detail/shaped_terms.hpp>
+#include <evenkeel/nn/projection.hpp>
 #include <evenkeel/nn/reparam_linear.hpp>
 #include <evenkeel/nn/shaped_attention_options.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
@@ -16,7 +17,6 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <cmath>
 #include <cstdint>
 #include <ostream>
 
@@ -130,20 +130,11 @@ class ShapedAttentionImpl : public AttentionImplBase<ShapedAttentionImpl> {
                        const torch::Tensor& k,
                        const torch::Tensor& v,
                        const AttentionMask& mask) override {
-    const auto queries = q.size(2);
-    if (Observer::any_attention()) Observer::notify_attention(*this, weights(q, k, mask));
-    auto y = times(softmax_of_values(q, k, v, mask), beta);
-    if (shape.centred()) {
-      y = y - times(detail::masked_mean(v, mask, queries, options.num_heads()), gamma);
+    const auto of = terms();
+    if (Observer::any_attention()) {
+      Observer::notify_attention(*this, detail::shaped_matrix(of, q, k, mask));
     }
-    if (!shape.identity()) return y;
-    TORCH_CHECK(queries <= v.size(2),
-                "ShapedAttention: expected a key for every query, but got ",
-                queries,
-                " queries and ",
-                v.size(2),
-                " keys");
-    return y + times(repeat_heads(v.narrow(2, v.size(2) - queries, queries)), alpha);
+    return detail::shaped_attention(of, q, k, v, mask, is_training() ? options.dropout() : 0.0);
   }
 
   torch::Tensor output(const torch::Tensor& y) override {
@@ -193,44 +184,8 @@ class ShapedAttentionImpl : public AttentionImplBase<ShapedAttentionImpl> {
     return x;
   }
 
-  // x (B, num_heads, ...) with the gain of each head.
-  static torch::Tensor times(const torch::Tensor& x, const torch::Tensor& gain) {
-    return gain.defined() ? x * gain.to(x.scalar_type()).view({1, -1, 1, 1}) : x;
-  }
-
-  // The softmax of capped scores, (B, num_heads, T, S).
-  torch::Tensor capped_softmax(const torch::Tensor& q,
-                               const torch::Tensor& k,
-                               const AttentionMask& mask) const {
-    const auto scale = std::sqrt(static_cast<double>(q.size(3)));
-    const auto scores = q.matmul(repeat_heads(k).transpose(-1, -2)) / scale;
-    return masked_softmax((scores / shape.soft_cap()).tanh() * shape.soft_cap(), mask);
-  }
-
-  torch::Tensor softmax_of_values(const torch::Tensor& q,
-                                  const torch::Tensor& k,
-                                  const torch::Tensor& v,
-                                  const AttentionMask& mask) {
-    const double dropout = is_training() ? options.dropout() : 0.0;
-    if (shape.soft_cap() == 0.0) return detail::scaled_dot_product(q, k, v, mask, dropout);
-    auto softmax = capped_softmax(q, k, mask);
-    if (dropout > 0.0) softmax = torch::dropout(softmax, dropout, /*train=*/true);
-    return softmax.matmul(repeat_heads(v));
-  }
-
-  // A, for observers.
-  torch::Tensor weights(const torch::Tensor& q,
-                        const torch::Tensor& k,
-                        const AttentionMask& mask) const {
-    const auto softmax =
-        shape.soft_cap() > 0.0 ? capped_softmax(q, k, mask) : detail::attention_weights(q, k, mask);
-    auto sum = times(softmax, beta);
-    if (shape.centred()) sum = sum - times(masked_softmax(torch::zeros_like(softmax), mask), gamma);
-    if (!shape.identity()) return sum;
-    const auto keys = k.size(2);
-    const auto diagonal = torch::eye(keys, sum.options().requires_grad(false));
-    const auto of_queries = diagonal.narrow(0, keys - q.size(2), q.size(2)).expand_as(sum);
-    return sum + times(of_queries, alpha);
+  detail::ShapedTerms terms() const {
+    return {shape.identity(), shape.centred(), alpha, beta, gamma, shape.soft_cap()};
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/nn/attention_options.hpp>
+#include <evenkeel/nn/projection.hpp>
 #include <evenkeel/nn/reparam_linear.hpp>
 #include <evenkeel/residual/gain.hpp>
 
@@ -13,39 +14,6 @@
 #include <utility>
 
 namespace evenkeel::nn {
-
-/// What stands for the value or the output matrix of a `ShapedAttention`.
-struct Projection {
-  enum class Kind { kIdentity, kLinear, kReparam };
-
-  /// Nothing: no weights, no product.
-  static constexpr Projection identity() { return {}; }
-  /// A torch::nn::Linear.
-  static constexpr Projection linear() { return {Kind::kLinear}; }
-  /// A `ReparamLinear`: W = skip * W_init + resid * dW.
-  static constexpr Projection reparam(MatrixInit init = MatrixInit::kIdentity,
-                                      const Gain& skip = Gain::trained(1.0, GainShape::kScalar),
-                                      const Gain& resid = Gain::trained(1.0, GainShape::kScalar)) {
-    return {Kind::kReparam, init, skip, resid};
-  }
-
-  Kind kind = Kind::kIdentity;
-  MatrixInit init = MatrixInit::kIdentity;
-  Gain skip = Gain::one();
-  Gain resid = Gain::one();
-};
-
-constexpr const char* to_string(Projection::Kind kind) {
-  switch (kind) {
-    case Projection::Kind::kIdentity:
-      return "identity";
-    case Projection::Kind::kLinear:
-      return "linear";
-    case Projection::Kind::kReparam:
-      return "reparam";
-  }
-  return "?";
-}
 
 /// Options for `ShapedAttention`, e.g. `ShapedAttentionOptions(512,
 /// 8).value(Projection::linear())`.

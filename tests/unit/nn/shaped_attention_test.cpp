@@ -542,6 +542,25 @@ TEST_F(ShapedAttentionFormTest, NamesWhatItNeeds) {
                            "ShapedAttention: expected options with identity(false) for "
                            "cross-attention, where a query has no key of its own, but got "
                            "identity(true)"));
+  // What every attention checks, in its own name.
+  EXPECT_TRUE(test::throws(construct(ShapedAttentionOptions(8, 3)),
+                           "ShapedAttention: expected embed_dim to be a multiple of num_heads"));
+  EXPECT_TRUE(
+      test::throws(construct(ShapedAttentionOptions(MultiHeadAttentionOptions(8, 4).dropout(1.0))),
+                   "ShapedAttention: expected dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(test::throws(
+      [&] {
+        attention(torch::randn({1, 2, 8}));
+      },
+      "ShapedAttention: expected x of shape [batch, length, 16], but got "
+      "[1, 2, 8]"));
+  KeyValueCache cache;
+  attention->forward(x, AttentionMask::causal(), &cache);
+  EXPECT_TRUE(test::throws(
+      [&] {
+        attention->forward(torch::randn({3, 1, kShapedSize}), AttentionMask::causal(), &cache);
+      },
+      "ShapedAttention: expected cached keys and values to be Float of shape [3, 4, length, 4]"));
 }
 
 }  // namespace

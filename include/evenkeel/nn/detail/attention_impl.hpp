@@ -2,10 +2,10 @@
 #pragma once
 
 #include <evenkeel/nn/attention.hpp>
+#include <evenkeel/nn/detail/attention_checks.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 
-#include <string>
-#include <string_view>
+#include <utility>
 
 namespace evenkeel::nn {
 
@@ -98,15 +98,6 @@ torch::Tensor AttentionImplBase<Derived>::finish(const torch::Tensor& q,
   return output(y * head_gain.to(y.scalar_type()).view({1, -1, 1, 1}));
 }
 
-namespace detail {
-
-/// Values for a cache: a copy if they are a view of the caller's tensor, as without a projection.
-inline torch::Tensor own(const torch::Tensor& values, const torch::Tensor& of) {
-  return values.is_alias_of(of) ? values.clone() : values;
-}
-
-}  // namespace detail
-
 template <typename Derived>
 torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
                                                   const AttentionMask& mask,
@@ -114,7 +105,7 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
   check_input("x", x);
   auto [q, k, v] = normed_heads(x, x);
   if (cache != nullptr && cache->key.defined()) {
-    check_cache(*cache, k);
+    detail::check_cache(class_name(), *cache, k, options.kv_heads());
     k = torch::cat({cache->key, k}, 2);
     v = torch::cat({cache->value, v}, 2);
   } else if (cache != nullptr) {
@@ -133,12 +124,13 @@ torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x
   check_input("x", x);
   if (cache != nullptr && cache->key.defined()) {
     const auto q = normed_heads(x, {}).query;
-    check_cache(*cache, q);
+    detail::check_cache(class_name(), *cache, q, options.kv_heads());
     return finish(q, cache->key, cache->value, mask);
   }
   check_input("memory", memory);
   TORCH_CHECK(memory.size(0) == x.size(0),
-              "MultiHeadAttention: expected x and memory of one batch size, but got ",
+              class_name(),
+              ": expected x and memory of one batch size, but got ",
               x.sizes(),
               " and ",
               memory.sizes());
@@ -177,63 +169,12 @@ QueryKeyValue AttentionImplBase<Derived>::project(const torch::Tensor& x,
 
 template <typename Derived>
 void AttentionImplBase<Derived>::pretty_print(std::ostream& stream) const {
-  std::string_view name = this->name();
-  constexpr std::string_view kSuffix = "Impl";
-  if (name.size() > kSuffix.size() && name.substr(name.size() - kSuffix.size()) == kSuffix) {
-    name.remove_suffix(kSuffix.size());
-  }
-  stream << name << "(embed_dim=" << options.embed_dim() << ", num_heads=" << options.num_heads();
+  stream << detail::holder_name<Derived>() << "(embed_dim=" << options.embed_dim()
+         << ", num_heads=" << options.num_heads();
   if (options.kv_heads() != options.num_heads()) stream << ", num_kv_heads=" << options.kv_heads();
   if (!options.packed()) stream << ", packed=false";
   if (!options.bias()) stream << ", bias=false";
   stream << ", dropout=" << options.dropout() << ")";
-}
-
-template <typename Derived>
-void AttentionImplBase<Derived>::check_input(const char* name, const torch::Tensor& x) const {
-  TORCH_CHECK(x.defined(),
-              "MultiHeadAttention: expected ",
-              name,
-              " of shape [batch, length, ",
-              options.embed_dim(),
-              "], but got none");
-  TORCH_CHECK(x.dim() == 3 && x.size(2) == options.embed_dim(),
-              "MultiHeadAttention: expected ",
-              name,
-              " of shape [batch, length, ",
-              options.embed_dim(),
-              "], but got ",
-              x.sizes());
-}
-
-template <typename Derived>
-void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
-                                             const torch::Tensor& like) const {
-  const auto fits = [&](const torch::Tensor& cached) {
-    return cached.defined() && cached.dim() == 4 && cached.size(0) == like.size(0) &&
-           cached.size(1) == options.kv_heads() && cached.size(2) == cache.key.size(2) &&
-           cached.size(3) == like.size(3) && cached.scalar_type() == like.scalar_type() &&
-           cached.device() == like.device();
-  };
-  const auto describe = [](const torch::Tensor& t) {
-    return t.defined() ? c10::str(t.scalar_type(), " of shape ", t.sizes(), " on ", t.device())
-                       : std::string("none");
-  };
-  TORCH_CHECK(fits(cache.key) && fits(cache.value),
-              "MultiHeadAttention: expected cached keys and values to be ",
-              like.scalar_type(),
-              " of shape [",
-              like.size(0),
-              ", ",
-              options.kv_heads(),
-              ", length, ",
-              like.size(3),
-              "] on ",
-              like.device(),
-              ", but got ",
-              describe(cache.key),
-              " and ",
-              describe(cache.value));
 }
 
 namespace detail {

@@ -7,6 +7,7 @@
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/shaped_attention.hpp>
+#include <evenkeel/nn/shaped_block_options.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/gain.hpp>
 #include <evenkeel/residual/scheme.hpp>
@@ -14,6 +15,8 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,23 +37,61 @@ inline Scheme with_gains(Scheme scheme, const BlockGains& gains) {
   return scheme;
 }
 
-/// The attention of a block. In the first layer, shaped attention has a value matrix, which begins
-/// as the identity; in cross-attention it has value and output, and begins at 0.
+/// The attention of a block in a layer of a stack. That of a block with shaped attention has value
+/// and output matrices in cross-attention, which begins at 0.
 inline AnyBranch block_attention(const Block& block,
+                                 const StackOptions& options,
                                  const MultiHeadAttentionOptions& attention,
                                  int64_t layer,
                                  SublayerKind kind) {
   if (block.attention == Block::Attention::kPlain) return {MultiHeadAttention(attention), kind};
-  ShapedAttentionOptions options(attention);
+  ShapedAttentionOptions shaped(attention);
   if (kind == SublayerKind::kCrossAttention) {
-    options.identity(false).value(Projection::linear()).output(Projection::linear());
-    return {ShapedAttention(options), kind};
+    shaped.identity(false).value(Projection::linear()).output(Projection::linear());
+    return {ShapedAttention(shaped), kind};
   }
-  if (layer == 0) options.value(Projection::reparam());
+  const auto of_block = options.shaped().value_or(ShapedBlockOptions());
+  shaped.value(of_block.value_of(layer))
+      .output(of_block.output_of(layer, options.num_layers()))
+      .centred(of_block.centred());
   if (block.attention == Block::Attention::kValueSkipInit) {
-    options.centred(false).zero_query(false).beta(Gain::trained(0.0, GainShape::kPerChannel));
+    shaped.centred(false).zero_query(false).beta(Gain::trained(0.0, GainShape::kPerChannel));
   }
-  return {ShapedAttention(options), kind};
+  return {ShapedAttention(shaped), kind};
+}
+
+/// What of a scheme's residuals a block cannot have, or nothing. A block with gains of its own
+/// leaves the scheme norms and initial weights; a parallel one has one residual for both branches.
+inline std::string conflict(const Block& block,
+                            const Scheme& scheme,
+                            const Position& attention,
+                            const Position& feed_forward) {
+  if (!block.gains && !block.parallel) return {};
+  if (scheme.stream != StreamKind::kPlain) return "a second stream";
+  const auto same = [](const Gain& a, const Gain& b) {
+    return a.kind == b.kind && a.value == b.value && a.shape == b.shape;
+  };
+  const std::pair<const char*, const std::function<Gain(const Position&)>*> gains[]{
+      {"shortcut", &scheme.shortcut},
+      {"branch", &scheme.branch},
+      {"heads", &scheme.head_gain}};
+  for (const auto& [name, gain] : gains) {
+    const auto of_attention = (*gain)(attention);
+    const auto of_feed_forward = (*gain)(feed_forward);
+    for (const auto& each : {of_attention, of_feed_forward}) {
+      if (block.gains && each.kind != Gain::Kind::kOne) return std::string("a gain of the ") + name;
+    }
+    if (block.parallel && gain != &scheme.head_gain && !same(of_attention, of_feed_forward)) {
+      return std::string("gains of the ") + name + " that differ between the two";
+    }
+  }
+  auto both = attention;
+  both.kind = SublayerKind::kOther;
+  const auto norms = scheme.norms(attention);
+  if (block.parallel && (norms != scheme.norms(feed_forward) || norms != scheme.norms(both))) {
+    return "norms that differ between the two";
+  }
+  return {};
 }
 
 /// Throws unless the block can be built with the scheme and the options of a stack.
@@ -67,6 +108,13 @@ inline void check_block(const Block& block,
       block.name,
       ": expected layers of self-attention and feed-forward alone, as they are parallel, but "
       "got other sub-layers; a decoder-only model says cross_attention(false)");
+  if (options.shaped()) {
+    TORCH_CHECK(block.attention != Block::Attention::kPlain,
+                "block ",
+                block.name,
+                ": expected a block with shaped attention, such as sas, for the option shaped");
+    options.shaped()->check(block.name, options.num_layers());
+  }
   const auto in_stack =
       stack == Stack::kEncoder ? &Position::encoder_only : &Position::decoder_only;
   for (int64_t layer = 0; layer < options.num_layers(); ++layer) {
@@ -76,34 +124,18 @@ inline void check_block(const Block& block,
       (stack == Stack::kEncoder ? position->decoder_layers : position->encoder_layers) =
           options.other_layers();
     }
-    if (block.gains) {
-      for (const auto& position : {attention, feed_forward}) {
-        const auto norms = scheme.norms(position);
-        TORCH_CHECK(scheme.stream == StreamKind::kPlain &&
-                        (norms == Norms::none() || norms == Norms::at_input()) &&
-                        scheme.shortcut(position).kind == Gain::Kind::kOne &&
-                        scheme.branch(position).kind == Gain::Kind::kOne &&
-                        scheme.head_gain(position).kind == Gain::Kind::kOne,
-                    "block ",
-                    block.name,
-                    ": expected a scheme without gains whose only norm is at the branch's input, "
-                    "such as pre, as the block has gains of its own, but got ",
-                    scheme.title);
-      }
-    }
-    const auto same = [](const Gain& a, const Gain& b) {
-      return a.kind == b.kind && a.value == b.value && a.shape == b.shape;
-    };
-    TORCH_CHECK(
-        !block.parallel || (scheme.stream == StreamKind::kPlain &&
-                            scheme.norms(attention) == scheme.norms(feed_forward) &&
-                            same(scheme.shortcut(attention), scheme.shortcut(feed_forward)) &&
-                            same(scheme.branch(attention), scheme.branch(feed_forward))),
-        "block ",
-        block.name,
-        ": expected a scheme with one stream that treats attention and feed-forward alike, "
-        "as they share a residual, but got ",
-        scheme.title);
+    const auto found = conflict(block, scheme, attention, feed_forward);
+    TORCH_CHECK(found.empty(),
+                "block ",
+                block.name,
+                block.gains ? ": expected a scheme with one stream and without gains, as the block "
+                              "has gains of its own"
+                            : ": expected a scheme with one stream that treats attention and "
+                              "feed-forward alike, as they share a residual",
+                ", but ",
+                scheme.title,
+                " has ",
+                found);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/detail/block_parts.hpp>
+#include <evenkeel/nn/detail/tie_inits.hpp>
 #include <evenkeel/nn/feed_forward.hpp>
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/parallel.hpp>
@@ -81,7 +82,7 @@ inline AnyBranch make_branch(const Scheme& scheme,
               .value_norm(norm_if(norms.value))
               .head_gain(scheme.head_gain(position))
               .inside_norm(norm_if(norms.inside));
-      return block_attention(block, attention, position.layer, kind);
+      return block_attention(block, options, attention, position.layer, kind);
     }
     case SublayerKind::kFeedForward:
       return {FeedForward(FeedForwardOptions(options.embed_dim(), options.dim_feedforward())
@@ -242,6 +243,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
   }
 
   InitReport draw() {
+    if (options.shaped()) tie_inits(layers, options.shaped()->tied_init());
     auto anatomy = anatomy_of<Layer>(*this, stack_);
     (stack_ == Stack::kEncoder ? anatomy.decoder_layers : anatomy.encoder_layers) =
         options.other_layers();
