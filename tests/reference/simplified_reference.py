@@ -9,7 +9,7 @@ parameters under the names that evenkeel's stack has for them, dots written as t
 The blocks are those of bobby-he/simplified_transformers, which is no package that could be imported:
 here they are written from the formulas, with attention as a matrix, I and C included, and without the
 norms' eps. What that code does not have follows the formulas too: padding, which C leaves out, and
-cross-attention.
+cross-attention, which is the usual one in every block.
 """
 
 import sys
@@ -89,24 +89,20 @@ def gain_of_heads(w, name):
     return w(name, HEADS, around=1.0).view(-1, 1, 1)
 
 
-def shaped_attention(w, x, memory, name, allowed, *, first, cross, centred):
-    """(alpha * I + beta * softmax - gamma * C) V; no value and output matrices but in a few places."""
-    q, k = (heads(w.linear(of, f"{name}.{which}_proj", DIM)) for of, which in ((x, "q"), (memory, "k")))
-    v = memory
-    if cross:
-        v = w.linear(memory, f"{name}.v_proj", DIM)
-    elif first:  # W = skip * I + resid * dW
+def shaped_attention(w, x, name, allowed, *, first, centred):
+    """(alpha * I + beta * softmax - gamma * C) V, without matrices of value and output, but that of the first value."""
+    q, k = (heads(w.linear(x, f"{name}.{which}_proj", DIM)) for which in "qk")
+    v = x
+    if first:  # W = skip * I + resid * dW
         matrix = w(f"{name}.v_proj.skip_gain", 1, around=1.0) * torch.eye(DIM, dtype=torch.double)
         matrix = matrix + w(f"{name}.v_proj.resid_gain", 1, around=1.0) * w(f"{name}.v_proj.weight", DIM, DIM)
         v = v @ matrix.T
     a = gain_of_heads(w, f"{name}.beta") * softmax(q, k, allowed)
-    if not cross:
-        a = a + gain_of_heads(w, f"{name}.alpha") * torch.eye(x.shape[1], dtype=torch.double)
+    a = a + gain_of_heads(w, f"{name}.alpha") * torch.eye(x.shape[1], dtype=torch.double)
     if centred:
         uniform = allowed.double() / allowed.sum(-1, keepdim=True)
         a = a - gain_of_heads(w, f"{name}.gamma") * uniform
-    y = (a @ heads(v)).transpose(1, 2).flatten(2)
-    return w.linear(y, f"{name}.out_proj", DIM) if cross else y
+    return (a @ heads(v)).transpose(1, 2).flatten(2)
 
 
 def feed_forward(w, x, name):
@@ -120,8 +116,7 @@ def stack(w, x, memory, block, norm_kind, allowed, memory_allowed):
 
     def attention(n, name, first):
         if shaped:
-            centred = block != "value-skipinit"
-            return shaped_attention(w, n, n, name, allowed, first=first, cross=False, centred=centred)
+            return shaped_attention(w, n, name, allowed, first=first, centred=block != "value-skipinit")
         return plain_attention(w, n, n, name, allowed, block == "op")
 
     def gain(name, around=1.0):
@@ -145,11 +140,8 @@ def stack(w, x, memory, block, norm_kind, allowed, memory_allowed):
         else:
             x = x + op_gain * a
         if memory is not None:
-            n, name = norm(w, x, f"{layer}cross_attn_residual.norm", norm_kind), f"{layer}cross_attn"
-            if shaped:
-                x = x + shaped_attention(w, n, memory, name, memory_allowed, first=first, cross=True, centred=True)
-            else:
-                x = x + plain_attention(w, n, memory, name, memory_allowed, block == "op")
+            n = norm(w, x, f"{layer}cross_attn_residual.norm", norm_kind)
+            x = x + plain_attention(w, n, memory, f"{layer}cross_attn", memory_allowed, block == "op")
         f = feed_forward(w, norm(w, x, f"{layer}feed_forward_residual.norm", norm_kind), f"{layer}feed_forward")
         if shaped:
             shortcut = gain(f"{layer}feed_forward_residual.omega")

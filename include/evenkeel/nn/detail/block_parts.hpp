@@ -37,19 +37,18 @@ inline Scheme with_gains(Scheme scheme, const BlockGains& gains) {
   return scheme;
 }
 
-/// The attention of a block in a layer of a stack. That of a block with shaped attention has value
-/// and output matrices in cross-attention, which begins at 0.
+/// The attention of a block in a layer of a stack. Cross-attention, where a query has no key of its
+/// own, is the usual one in every block: of what was compared, none ended lower
+/// (docs/methods/simplified.md).
 inline AnyBranch block_attention(const Block& block,
                                  const StackOptions& options,
                                  const MultiHeadAttentionOptions& attention,
                                  int64_t layer,
                                  SublayerKind kind) {
-  if (block.attention == Block::Attention::kPlain) return {MultiHeadAttention(attention), kind};
-  ShapedAttentionOptions shaped(attention);
-  if (kind == SublayerKind::kCrossAttention) {
-    shaped.identity(false).value(Projection::linear()).output(Projection::linear());
-    return {ShapedAttention(shaped), kind};
+  if (block.attention == Block::Attention::kPlain || kind == SublayerKind::kCrossAttention) {
+    return {MultiHeadAttention(attention), kind};
   }
+  ShapedAttentionOptions shaped(attention);
   const auto of_block = options.shaped().value_or(ShapedBlockOptions());
   shaped.value(of_block.value_of(layer))
       .output(of_block.output_of(layer, options.num_layers()))

@@ -29,6 +29,15 @@ inline torch::Tensor times_heads(const torch::Tensor& x, const torch::Tensor& ga
   return gain.defined() ? x * gain.to(x.scalar_type()).view({1, -1, 1, 1}) : x;
 }
 
+/// y + sign * gain * x, for the gain of each head, in one pass over the three.
+inline torch::Tensor plus_heads(const torch::Tensor& y,
+                                const torch::Tensor& x,
+                                const torch::Tensor& gain,
+                                double sign = 1.0) {
+  if (!gain.defined()) return at::add(y, x, sign);
+  return at::addcmul(y, x, gain.to(x.scalar_type()).view({1, -1, 1, 1}), sign);
+}
+
 /// softmax of q k^T / sqrt(head_dim), which a cap c makes c * tanh(scores / c): (B, num_heads, T,
 /// S).
 inline torch::Tensor shaped_softmax(const ShapedTerms& terms,
@@ -78,7 +87,7 @@ inline torch::Tensor shaped_attention(const ShapedTerms& terms,
     y = softmax.matmul(repeat_heads(v, heads));
   }
   y = times_heads(y, terms.beta);
-  if (terms.centred) y = y - times_heads(masked_mean(v, mask, queries, heads), terms.gamma);
+  if (terms.centred) y = plus_heads(y, masked_mean(v, mask, queries, heads), terms.gamma, -1.0);
   if (!terms.identity) return y;
   TORCH_CHECK(queries <= v.size(2),
               "ShapedAttention: expected a key for every query, but got ",
@@ -87,7 +96,7 @@ inline torch::Tensor shaped_attention(const ShapedTerms& terms,
               v.size(2),
               " keys");
   const auto own_values = v.narrow(2, v.size(2) - queries, queries);
-  return y + times_heads(repeat_heads(own_values, heads), terms.alpha);
+  return plus_heads(y, repeat_heads(own_values, heads), terms.alpha);
 }
 
 }  // namespace evenkeel::nn::detail
