@@ -85,12 +85,18 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/attention.hpp
     include/evenkeel/nn/attention_mask.hpp
     include/evenkeel/nn/attention_options.hpp
+    include/evenkeel/nn/blocks.hpp
     include/evenkeel/nn/copy_weights.hpp
     include/evenkeel/nn/decoder.hpp
+    include/evenkeel/nn/detail/attention_checks.hpp
     include/evenkeel/nn/detail/attention_impl.hpp
+    include/evenkeel/nn/detail/block_parts.hpp
     include/evenkeel/nn/detail/check_options.hpp
+    include/evenkeel/nn/detail/masked_mean.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
+    include/evenkeel/nn/detail/shaped_terms.hpp
     include/evenkeel/nn/detail/stack.hpp
+    include/evenkeel/nn/detail/tie_inits.hpp
     include/evenkeel/nn/detail/token_inputs.hpp
     include/evenkeel/nn/detail/torch_layer.hpp
     include/evenkeel/nn/detail/torch_stack.hpp
@@ -101,7 +107,13 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/language_model.hpp
     include/evenkeel/nn/layer.hpp
     include/evenkeel/nn/layer_options.hpp
+    include/evenkeel/nn/parallel.hpp
     include/evenkeel/nn/positions.hpp
+    include/evenkeel/nn/projection.hpp
+    include/evenkeel/nn/reparam_linear.hpp
+    include/evenkeel/nn/shaped_attention.hpp
+    include/evenkeel/nn/shaped_attention_options.hpp
+    include/evenkeel/nn/shaped_block_options.hpp
     include/evenkeel/nn/stack_options.hpp
     include/evenkeel/nn/sublayer.hpp
     include/evenkeel/nn/torch_transformer.hpp

@@ -34,6 +34,7 @@
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/attention_options.hpp>
+#include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/copy_weights.hpp>
 #include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/encoder.hpp>
@@ -43,7 +44,13 @@
 #include <evenkeel/nn/language_model.hpp>
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/layer_options.hpp>
+#include <evenkeel/nn/parallel.hpp>
 #include <evenkeel/nn/positions.hpp>
+#include <evenkeel/nn/projection.hpp>
+#include <evenkeel/nn/reparam_linear.hpp>
+#include <evenkeel/nn/shaped_attention.hpp>
+#include <evenkeel/nn/shaped_attention_options.hpp>
+#include <evenkeel/nn/shaped_block_options.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/nn/sublayer.hpp>
 #include <evenkeel/nn/torch_transformer.hpp>

@@ -33,7 +33,7 @@ STAND_INS = [
         r"grep -q 'add_executable(\1 ' evenkeel/benchmarks/CMakeLists.txt",
         "compiles for a minute what only a GPU runs",
     ),
-    (r"build/benchmarks/(\w+)", r"test -s evenkeel/benchmarks/\1.cpp", "needs a GPU, or minutes of a quiet machine"),
+    (r"build/benchmarks/(\w+)( .*)?", r"test -s evenkeel/benchmarks/\1.cpp", "needs a GPU, or minutes of a quiet machine"),
     (r"python3 (benchmarks/\w+\.py)", r"python3 -m py_compile evenkeel/\1", "needs a GPU"),
     (r"python3 (benchmarks/own_model\.py) .*", r"python3 -m py_compile evenkeel/\1", "takes half an hour"),
     (

@@ -21,6 +21,7 @@ struct ParameterRole {
   torch::Tensor tensor;  ///< The parameter itself.
   Role role = Role::kUnscaled;
   bool by_name = false;  ///< Whether the role follows only from the registered name.
+  bool kept = false;     ///< Whether its block sets the initial values, and no init changes them.
   Stack stack = Stack::kEncoder;
   int64_t sublayer = -1;  ///< Index of its sub-layer in its stack; -1 if it is in none.
   int64_t row_begin = 0;

@@ -50,7 +50,7 @@ constexpr const char* to_string(NormSlot slot) {
 }
 
 /// What a gain of a residual sub-layer multiplies.
-enum class GainSlot { kShortcut, kBranch, kNorm, kHeads };
+enum class GainSlot { kShortcut, kBranch, kNorm, kHeads, kMatrix };
 
 constexpr const char* to_string(GainSlot slot) {
   switch (slot) {
@@ -62,6 +62,8 @@ constexpr const char* to_string(GainSlot slot) {
       return "norm";
     case GainSlot::kHeads:
       return "heads";
+    case GainSlot::kMatrix:
+      return "matrix";
   }
   return "?";
 }

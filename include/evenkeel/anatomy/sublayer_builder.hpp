@@ -86,6 +86,10 @@ class SublayerBuilder {
   template <typename T>
   SublayerBuilder& output(const T& projection);
 
+  /// The last matrices keep the initial values that the block gives them, whatever the scheme:
+  /// `.query(block.q).kept()` where W_Q begins at 0. The same holds for their bias.
+  SublayerBuilder& kept();
+
   /// The bias of the last matrix, if that was given as a tensor. A packed projection takes its bias
   /// row by row. One bias for several separate projections belongs to the last ones whose rows add
   /// up to its size.
@@ -135,6 +139,7 @@ class SublayerBuilder {
   bool attention_ = false;
   bool feed_forward_ = false;
   std::vector<size_t> without_bias_;  // matrices, in order of description
+  std::vector<size_t> last_;          // what was described last
 };
 
 }  // namespace evenkeel

@@ -68,9 +68,10 @@ constexpr const char* to_string(NormKind kind) {
 
 /// The activation between the matrices of a feed-forward branch.
 enum class Activation {
-  kReLU,    ///< max(h, 0)
-  kGELU,    ///< h * Phi(h), Phi the CDF of the normal distribution
-  kSwiGLU,  ///< silu(g) * h, where g is computed by a third matrix
+  kReLU,       ///< max(h, 0)
+  kGELU,       ///< h * Phi(h), Phi the CDF of the normal distribution
+  kSwiGLU,     ///< silu(g) * h, where g is computed by a third matrix
+  kLeakyReLU,  ///< max(h, 0) + slope * min(h, 0)
 };
 
 constexpr const char* to_string(Activation activation) {
@@ -81,6 +82,8 @@ constexpr const char* to_string(Activation activation) {
       return "GELU";
     case Activation::kSwiGLU:
       return "SwiGLU";
+    case Activation::kLeakyReLU:
+      return "LeakyReLU";
   }
   return "?";
 }

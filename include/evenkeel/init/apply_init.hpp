@@ -77,19 +77,23 @@ using DrawOfParameter = std::function<Draw(const ParameterRole&, const Position&
 using DrawOf = std::function<Draw(Role, const Position&)>;
 
 /// Initialises the parameters of a model with the draws that `draw_of` returns, each once, and
-/// reports the draw of every parameter. A matrix with `kKeep` keeps its bias too. Frozen parameters
-/// are initialised like others. Rows of an embedding or of a table of positions that are 0, such as
+/// reports the draw of every parameter. A matrix with `kKeep` keeps its bias too, and one that its
+/// block sets (`SublayerBuilder::kept`) keeps its values. Frozen parameters are initialised like
+/// others. Rows of an embedding or of a table of positions that are 0, such as
 /// the padding token's, stay 0. A table of positions may have any shape (*, embed_dim). Throws, and
 /// changes nothing, if a parameter does not have a floating-point type, or is not a matrix although
 /// its draw depends on fans.
 inline InitReport apply_init(const Anatomy& anatomy, const DrawOfParameter& draw_of) {
   const torch::NoGradGuard no_grad;
+  const auto draw_or_keep = [&](const ParameterRole& parameter) {
+    return parameter.kept ? Draw::keep() : draw_of(parameter, anatomy.position(parameter));
+  };
   std::vector<InitReportRow> report;
   for (const auto& parameter : anatomy.parameters) {
-    auto how = draw_of(parameter, anatomy.position(parameter));
+    auto how = draw_or_keep(parameter);
     if (parameter.role == Role::kBias && parameter.matrix >= 0) {
       const auto& matrix = anatomy.parameters[static_cast<size_t>(parameter.matrix)];
-      const auto of_matrix = draw_of(matrix, anatomy.position(matrix));
+      const auto of_matrix = draw_or_keep(matrix);
       if (of_matrix.distribution == Distribution::kKeep) {
         how = Draw::keep(of_matrix.scales_bias ? of_matrix.gain : 1.0);
       }

@@ -5,6 +5,7 @@
 #include <evenkeel/core/draw.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/attention_options.hpp>
+#include <evenkeel/nn/detail/attention_checks.hpp>
 #include <evenkeel/nn/detail/scaled_dot_product.hpp>
 #include <evenkeel/nn/key_value_cache.hpp>
 #include <evenkeel/residual/any_norm.hpp>
@@ -21,6 +22,7 @@
 
 #include <cstdint>
 #include <ostream>
+#include <string>
 #include <utility>
 
 namespace evenkeel::nn {
@@ -67,7 +69,7 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
  public:
   /// Does not register anything: `Derived` calls `reset()`.
   explicit AttentionImplBase(MultiHeadAttentionOptions options_) : options(std::move(options_)) {
-    detail::check(options);
+    detail::check(options, class_name());
   }
 
   void reset() override;
@@ -134,6 +136,9 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
                            {2, torch::nn::AnyValue(static_cast<KeyValueCache*>(nullptr))})
 
+  /// Registers the norms of query, key, value and inside, and the heads' gain.
+  void register_norms();
+
   /// Views x (B, T, heads * head_dim) as heads (B, heads, T, head_dim).
   torch::Tensor split_heads(const torch::Tensor& x) const {
     const auto size = options.head_dim();
@@ -154,8 +159,14 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
                        const torch::Tensor& k,
                        const torch::Tensor& v,
                        const AttentionMask& mask);
-  void check_input(const char* name, const torch::Tensor& x) const;
-  void check_cache(const KeyValueCache& cache, const torch::Tensor& like) const;
+  void check_input(const char* name, const torch::Tensor& x) const {
+    detail::check_input(class_name(), name, x, options.embed_dim());
+  }
+  // The name of `Derived` for errors, e.g. `MultiHeadAttention`.
+  static const std::string& class_name() {
+    static const std::string name = detail::short_name(detail::holder_name<Derived>());
+    return name;
+  }
 };
 
 /// Multi-head attention on scaled_dot_product_attention:

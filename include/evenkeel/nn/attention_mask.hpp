@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 namespace evenkeel::nn {
 
@@ -76,6 +77,7 @@ class AttentionMask {
   /// A query attends to a key if both masks allow it; additive masks are summed.
   friend AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
     auto mask = a;
+    mask.prepared_ = torch::Tensor();
     mask.causal_ = a.causal_ || b.causal_;
     mask.window_ = a.window_ == 0 || b.window_ == 0 ? std::max(a.window_, b.window_)
                                                     : std::min(a.window_, b.window_);
@@ -103,7 +105,7 @@ class AttentionMask {
   /// The mask of the batch rows `index`.
   AttentionMask select(const torch::Tensor& index) const {
     auto mask = *this;
-    for (auto* tensor : {&mask.hidden_, &mask.bias_}) {
+    for (auto* tensor : {&mask.hidden_, &mask.bias_, &mask.prepared_}) {
       if (tensor->defined() && tensor->size(0) > 1) *tensor = tensor->index_select(0, index);
     }
     return mask;
@@ -113,9 +115,23 @@ class AttentionMask {
   /// `options` are dtype and device of the queries; layers convert a mask of another dtype.
   AttentionMask prepare(int64_t queries, int64_t keys, const torch::TensorOptions& options) const {
     if (is_square_causal(queries, keys)) return *this;
-    AttentionMask mask;
-    mask.bias_ = make(queries, keys, options);
-    return mask;
+    auto mask = *this;
+    mask.prepared_ = make(queries, keys, options);
+    return mask.prepared_.defined() ? mask : AttentionMask();
+  }
+
+  /// The keys that queries see: all that are not `hidden`, bool (B or 1, heads or 1, 1, S) or
+  /// undefined, and, if `causal`, none after the position of the query.
+  struct SeenKeys {
+    bool causal = false;
+    torch::Tensor hidden;
+  };
+
+  /// The keys that T queries of S keys see, where they are of this form, and nothing is added to
+  /// their scores. A mean over them needs no matrix (T, S).
+  std::optional<SeenKeys> seen_keys(int64_t queries, int64_t keys) const {
+    if (bias_.defined() || windowed(keys) || (hidden_.defined() && hidden_.size(2) != 1)) return {};
+    return SeenKeys{causal_ && queries > 1, hidden_};
   }
 
   /// The tensor to add to scores of shape (B, num_heads, T, S): -inf for excluded keys, otherwise
@@ -123,7 +139,7 @@ class AttentionMask {
   /// 1, and is undefined if there is nothing to add. Throws if a tensor of the mask has other
   /// sizes.
   torch::Tensor additive(torch::IntArrayRef scores, const torch::TensorOptions& options) const {
-    for (const auto* tensor : {&hidden_, &bias_}) {
+    for (const auto* tensor : {&hidden_, &bias_, &prepared_}) {
       if (!tensor->defined()) continue;
       bool fits = tensor->size(3) == scores[3];
       for (int64_t i = 0; i < 3; ++i) {
@@ -166,6 +182,10 @@ class AttentionMask {
                 queries,
                 " and ",
                 keys);
+    if (prepared_.defined() && prepared_.size(3) == keys &&
+        (prepared_.size(2) == 1 || prepared_.size(2) == queries)) {
+      return prepared_.to(options.dtype());
+    }
     auto hidden = hidden_;
     if (causal_ && (queries > 1 || windowed(keys))) {
       const auto indices = options.dtype(torch::kInt64).requires_grad(false);
@@ -190,19 +210,29 @@ class AttentionMask {
   }
 
   bool causal_ = false;
-  int64_t window_ = 0;    // 0: none
-  torch::Tensor hidden_;  // bool, true = excluded; (B or 1, H or 1, T or 1, S)
-  torch::Tensor bias_;    // added to the scores; the same shape
+  int64_t window_ = 0;      // 0: none
+  torch::Tensor hidden_;    // bool, true = excluded; (B or 1, H or 1, T or 1, S)
+  torch::Tensor bias_;      // added to the scores; the same shape
+  torch::Tensor prepared_;  // what make() returned for the lengths of prepare()
 };
+
+namespace detail {
+
+/// softmax(scores), where `additive` is part of the scores; a row that it excludes wholly is 0.
+inline torch::Tensor softmax_or_zero(const torch::Tensor& scores, const torch::Tensor& additive) {
+  const auto blind =
+      additive.eq(-std::numeric_limits<double>::infinity()).all(-1, /*keepdim=*/true);
+  return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0);
+}
+
+}  // namespace detail
 
 /// softmax(scores) over the keys that `mask` allows; a row without any is 0.
 /// Shapes: scores and result are (B, num_heads, T, S).
 inline torch::Tensor masked_softmax(const torch::Tensor& scores, const AttentionMask& mask) {
   const auto additive = mask.additive(scores.sizes(), scores.options());
   if (!additive.defined()) return scores.softmax(-1);
-  const auto blind =
-      additive.eq(-std::numeric_limits<double>::infinity()).all(-1, /*keepdim=*/true);
-  return (scores + additive).masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0);
+  return detail::softmax_or_zero(scores + additive, additive);
 }
 
 }  // namespace evenkeel::nn

@@ -9,6 +9,7 @@
 #include <torch/arg.h>
 
 #include <cstdint>
+#include <string>
 
 namespace evenkeel::nn {
 
@@ -52,19 +53,22 @@ struct MultiHeadAttentionOptions {
 
 namespace detail {
 
-inline void check(const MultiHeadAttentionOptions& options) {
+/// Throws unless all values are in range; the error names `module`.
+inline void check(const MultiHeadAttentionOptions& options, const std::string& module) {
   TORCH_CHECK(options.num_heads() > 0 && options.embed_dim() > 0 &&
                   options.embed_dim() % options.num_heads() == 0,
-              "MultiHeadAttention: expected embed_dim to be a multiple of num_heads, but got ",
+              module,
+              ": expected embed_dim to be a multiple of num_heads, but got ",
               options.embed_dim(),
               " and ",
               options.num_heads());
   TORCH_CHECK(options.kv_heads() > 0 && options.num_heads() % options.kv_heads() == 0,
-              "MultiHeadAttention: expected num_heads to be a multiple of num_kv_heads, but got ",
+              module,
+              ": expected num_heads to be a multiple of num_kv_heads, but got ",
               options.num_heads(),
               " and ",
               options.num_kv_heads());
-  check_probability("MultiHeadAttention", "dropout", options.dropout());
+  check_probability(module.c_str(), "dropout", options.dropout());
 }
 
 }  // namespace detail

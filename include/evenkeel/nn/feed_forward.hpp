@@ -18,6 +18,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <cstdint>
 #include <ostream>
 #include <utility>
@@ -36,6 +37,8 @@ struct FeedForwardOptions {
   TORCH_ARG(int64_t, dim_feedforward);
   /// Activation between the matrices. Default: ReLU
   TORCH_ARG(Activation, activation) = Activation::kReLU;
+  /// Slope of LeakyReLU below 0; other activations have none. Default: 0.01
+  TORCH_ARG(double, negative_slope) = 0.01;
   /// Whether all matrices have a bias. Default: true
   TORCH_ARG(bool, bias) = true;
   /// A norm on the input of the last matrix, as in Sub-LN. Default: none
@@ -46,7 +49,7 @@ struct FeedForwardOptions {
 
 /// The feed-forward branch:
 ///
-///     fc2(dropout(relu(fc1(x))))               ReLU; GELU the same with x * Phi(x)
+///     fc2(dropout(relu(fc1(x))))               ReLU, LeakyReLU; GELU the same with x * Phi(x)
 ///     fc2(dropout(silu(gate(x)) * fc1(x)))     SwiGLU
 ///
 /// Shapes: x and y are (*, embed_dim).
@@ -61,6 +64,9 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
                 " and ",
                 options.dim_feedforward());
     detail::check_probability("FeedForward", "dropout", options.dropout());
+    TORCH_CHECK(std::isfinite(options.negative_slope()),
+                "FeedForward: expected a finite negative_slope, but got ",
+                options.negative_slope());
     reset();
   }
 
@@ -103,6 +109,9 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
     stream << "evenkeel::nn::FeedForward(embed_dim=" << options.embed_dim()
            << ", dim_feedforward=" << options.dim_feedforward()
            << ", activation=" << to_string(options.activation());
+    if (options.activation() == Activation::kLeakyReLU) {
+      stream << ", negative_slope=" << options.negative_slope();
+    }
     if (!options.bias()) stream << ", bias=false";
     stream << ", dropout=" << options.dropout() << ")";
   }
@@ -122,6 +131,8 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
         return torch::gelu(fc1(x));
       case Activation::kSwiGLU:
         return torch::silu(gate(x)) * fc1(x);
+      case Activation::kLeakyReLU:
+        return torch::leaky_relu(fc1(x), options.negative_slope());
     }
     TORCH_CHECK(false, "FeedForward: unknown activation ", static_cast<int>(options.activation()));
   }

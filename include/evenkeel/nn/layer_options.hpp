@@ -3,11 +3,14 @@
 
 #include <evenkeel/core/arg.hpp>
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/nn/shaped_block_options.hpp>
 #include <evenkeel/residual/norm_type.hpp>
 
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace evenkeel::nn {
 
@@ -26,6 +29,15 @@ class LayerOptions {
   EVENKEEL_ARG(int64_t, dim_feedforward) = 2048;
   /// The feed-forward's activation. Default: ReLU
   EVENKEEL_ARG(Activation, activation) = Activation::kReLU;
+  /// Slope of LeakyReLU below 0; other activations have none. Default: 0.01
+  EVENKEEL_ARG(double, negative_slope) = 0.01;
+  /// The name of the block that a layer is, one of `blocks()`, e.g. `sas-p`. With any but the
+  /// default, norm(NormKind::kNone) leaves a LayerNorm before the first layer and one behind the
+  /// last. Default: `default`
+  EVENKEEL_ARG(std::string, block) = "default";  // NOLINT(performance-unnecessary-value-param)
+  /// The matrices of a block with shaped attention. Default: std::nullopt, which means
+  /// `ShapedBlockOptions()`
+  EVENKEEL_ARG(std::optional<ShapedBlockOptions>, shaped);
   /// Whether projections and feed-forward have a bias. Default: true
   EVENKEEL_ARG(bool, bias) = true;
   /// The norm that is used wherever the scheme has one. Default: LayerNorm
@@ -54,6 +66,9 @@ class LayerOptions {
     num_kv_heads_ = other.num_kv_heads();
     dim_feedforward_ = other.dim_feedforward();
     activation_ = other.activation();
+    negative_slope_ = other.negative_slope();
+    block_ = other.block();
+    shaped_ = other.shaped();
     bias_ = other.bias();
     norm_ = other.norm();
     norm_eps_ = other.norm_eps();

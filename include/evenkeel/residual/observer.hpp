@@ -37,7 +37,9 @@ struct BranchEvent {
 /// The weights of one attention of a forward pass.
 struct AttentionEvent {
   const torch::nn::Module& attention;  ///< The attention module.
-  const torch::Tensor& weights;  ///< softmax(QK^T / sqrt(d)), (B, num_heads, T, S), before dropout.
+  /// softmax(QK^T / sqrt(d)), (B, num_heads, T, S), before dropout; of shaped attention, the sum of
+  /// its three terms.
+  const torch::Tensor& weights;
 };
 
 /// Calls `on_sublayer` after every residual sub-layer that runs in this thread during the

@@ -36,8 +36,11 @@ namespace evenkeel {
 /// only if there is one.
 class StackEndImpl : public torch::nn::Cloneable<StackEndImpl>, public detail::HasNorms {
  public:
-  explicit StackEndImpl(const ResidualImpl& last)
+  explicit StackEndImpl(const ResidualImpl& last) : StackEndImpl(last, last.options.norm()) {}
+  /// With norms of another type than the last residual's.
+  StackEndImpl(const ResidualImpl& last, const NormType& norm_type)
       : options_(last.options), stream_(last.stream_kind()), norms_(last.norms()) {
+    options_.norm(norm_type);
     reset();
   }
 

@@ -92,6 +92,24 @@ TEST_F(SublayerBuilderTest, KnowsWhatReadsTheStreamAndWhatWritesToIt) {
   EXPECT_EQ(named(anatomy, feed_forward.writes), (Lines{"fc2.weight"}));
 }
 
+TEST_F(SublayerBuilderTest, KnowsWhichMatricesKeepTheirValues) {
+  auto q = model->add("q", Linear(4, 4));
+  auto kv = model->add("kv", Linear(4, 8));
+  const auto anatomy = anatomy_told(model, [&](AnatomyBuilder& told) {
+    told.sublayer("attention").query(q).kept().key_value(kv);
+  });
+  Lines kept;
+  for (const auto& parameter : anatomy.parameters) {
+    if (parameter.kept) kept.push_back(parameter.name);
+  }
+  EXPECT_EQ(kept, (Lines{"q.weight"}));
+  EXPECT_TRUE(throws(
+      [&] {
+        anatomy_told(model, [&](AnatomyBuilder& told) { told.sublayer("attention").kept(); });
+      },
+      "anatomy: expected a matrix, such as query(...), before kept() in the sub-layer attention"));
+}
+
 TEST_F(SublayerBuilderTest, ReadsKeyAndValueOfACrossAttentionFromTheEncoder) {
   auto qkv = model->add("qkv", linear(4, 12));
   auto o = model->add("o", linear(4, 4));

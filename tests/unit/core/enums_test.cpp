@@ -49,6 +49,7 @@ TEST(EnumsTest, PrintActivations) {
   EXPECT_EQ(printed(Activation::kReLU), "ReLU");
   EXPECT_EQ(printed(Activation::kGELU), "GELU");
   EXPECT_EQ(printed(Activation::kSwiGLU), "SwiGLU");
+  EXPECT_EQ(printed(Activation::kLeakyReLU), "LeakyReLU");
 }
 
 TEST(EnumsTest, PrintStacks) {

@@ -105,6 +105,31 @@ TEST(AttentionMaskTest, PreparedIsTheSameMaskAndIsNotMadeAgain) {
   EXPECT_EQ(prepared.additive({2, 1, 3, 5}, torch::kBFloat16).scalar_type(), torch::kBFloat16);
 }
 
+// Before, a prepared mask was no longer known as what it had been made of.
+TEST(AttentionMaskTest, PreparedStillKnowsWhichKeysAreSeen) {
+  const auto padding = bools({{0, 0, 1, 0, 0}, {1, 1, 0, 0, 0}});
+  const auto mask = AttentionMask::causal() & AttentionMask::padding(padding);
+  const auto seen = mask.prepare(3, 5, torch::kFloat32).seen_keys(3, 5);
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_TRUE(seen->causal);
+  EXPECT_TRUE(torch::equal(seen->hidden, padding.view({2, 1, 1, 5})));
+  EXPECT_FALSE(mask.seen_keys(1, 5)->causal);
+  EXPECT_FALSE((mask & AttentionMask::window(2)).seen_keys(3, 5).has_value());
+  EXPECT_FALSE(AttentionMask::from_tensor(torch::zeros({3, 5})).seen_keys(3, 5).has_value());
+  EXPECT_FALSE(AttentionMask::from_tensor(bools({{0, 1}, {0, 0}})).seen_keys(2, 2).has_value());
+}
+
+TEST(AttentionMaskTest, PreparedCombinesWithMore) {
+  const auto padding = AttentionMask::padding(bools({{0, 1, 0}}));
+  const auto prepared = (AttentionMask::causal() & padding).prepare(3, 3, torch::kFloat32);
+  const auto more = AttentionMask::padding(bools({{1, 0, 0}}));
+  const auto expected = infinite(bools({{1, 1, 1}, {1, 1, 1}, {1, 1, 0}}));
+  EXPECT_TRUE(torch::equal(added(prepared & more, 3, 3), expected));
+  EXPECT_TRUE(torch::equal(added(more & prepared, 3, 3), expected));
+  EXPECT_TRUE(
+      torch::equal(added(prepared.prepare(3, 3, torch::kFloat32), 3, 3), added(prepared, 3, 3)));
+}
+
 TEST(AttentionMaskTest, HasRowsThatCudasKernelsTakeWithoutACopy) {
   const auto mask = AttentionMask::causal() & AttentionMask::padding(bools({{0, 0, 1, 0, 0}}));
   const auto additive = mask.additive({1, 4, 3, 5}, torch::kBFloat16);

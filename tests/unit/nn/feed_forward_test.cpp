@@ -56,6 +56,20 @@ TEST_P(FeedForwardTest, HasSwigluWithAGate) {
   EXPECT_TRUE(test::all_close(feed_forward(x), inner.matmul(feed_forward->fc2->weight.t())));
 }
 
+TEST_P(FeedForwardTest, HasALeakyReluWithASlope) {
+  for (const double slope : {0.0, 0.2, -0.5}) {
+    FeedForward feed_forward(
+        FeedForwardOptions(4, 6).activation(Activation::kLeakyReLU).negative_slope(slope));
+    feed_forward->to(device());
+    test::randomise(*feed_forward);
+    const auto x = randn({2, 3, 4});
+    const auto h = feed_forward->fc1(x);
+    const auto inner = torch::where(h >= 0, h, slope * h);
+
+    EXPECT_TRUE(test::all_close(feed_forward(x), feed_forward->fc2(inner)));
+  }
+}
+
 TEST_P(FeedForwardTest, DropsInnerActivationsWhileTrainingOnly) {
   FeedForward feed_forward(FeedForwardOptions(4, 64).dropout(0.5));
   feed_forward->to(device());
@@ -67,7 +81,8 @@ TEST_P(FeedForwardTest, DropsInnerActivationsWhileTrainingOnly) {
 }
 
 TEST_P(FeedForwardTest, HasRightGradients) {
-  for (const auto activation : {Activation::kReLU, Activation::kGELU, Activation::kSwiGLU}) {
+  for (const auto activation :
+       {Activation::kReLU, Activation::kGELU, Activation::kSwiGLU, Activation::kLeakyReLU}) {
     SCOPED_TRACE(to_string(activation));
     FeedForward feed_forward(FeedForwardOptions(4, 6).activation(activation));
     feed_forward->to(device(), torch::kFloat64);
@@ -121,6 +136,14 @@ TEST(FeedForwardFormTest, TellsTheRolesOfSwiglu) {
                          "fc2.weight: feed-forward out, encoder 0"}));
 }
 
+TEST(FeedForwardFormTest, PrintsTheSlopeOfLeakyRelu) {
+  const FeedForward feed_forward(
+      FeedForwardOptions(4, 6).activation(Activation::kLeakyReLU).negative_slope(0.2));
+  EXPECT_NE(test::printed(feed_forward)
+                .find("dim_feedforward=6, activation=LeakyReLU, negative_slope=0.2, dropout=0)"),
+            std::string::npos);
+}
+
 TEST(FeedForwardFormTest, PrintsItsOptions) {
   const FeedForward feed_forward(
       FeedForwardOptions(4, 6).activation(Activation::kGELU).bias(false).dropout(0.1));
@@ -141,6 +164,8 @@ TEST(FeedForwardFormTest, NeedsOptionsThatMakeSense) {
   EXPECT_TRUE(test::throws(construct(FeedForwardOptions(-1, 4)), "but got -1 and 4"));
   EXPECT_TRUE(test::throws(construct(FeedForwardOptions(4, 4).dropout(1.0)),
                            "FeedForward: expected dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(test::throws(construct(FeedForwardOptions(4, 4).negative_slope(std::nan(""))),
+                           "FeedForward: expected a finite negative_slope, but got nan"));
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ TEST_P(StackTest, OfEverySchemeAndNormHasFiniteGradients) {
 }
 
 TEST_P(StackTest, OfEveryActivationWithAndWithoutBiasHasRightGradients) {
-  for (const auto activation : {Activation::kReLU, Activation::kGELU, Activation::kSwiGLU}) {
+  for (const auto activation :
+       {Activation::kReLU, Activation::kGELU, Activation::kSwiGLU, Activation::kLeakyReLU}) {
     for (const bool bias : {true, false}) {
       SCOPED_TRACE(torch::str(to_string(activation), bias ? " with bias" : ""));
       Encoder<> encoder(find_scheme("pre"),
@@ -119,6 +120,17 @@ TEST_P(StackTest, OfEveryActivationWithAndWithoutBiasHasRightGradients) {
       EXPECT_TRUE(test::gradients_are_right([&] { return encoder(input); }, encoder->parameters()));
     }
   }
+}
+
+TEST_P(StackTest, HasLeakyReluOfTheSlopeThatItsOptionsSay) {
+  const auto options =
+      StackOptions(1, 4, 2, 6).activation(Activation::kLeakyReLU).negative_slope(0.5);
+  Encoder<> encoder(find_scheme("pre"), StackOptions(1, 4, 2, 6).layer_options(options));
+  auto branch = encoder->layers[0]->sublayer("feed_forward").branch.as<nn::FeedForward>();
+  EXPECT_EQ(branch->options.negative_slope(), 0.5);
+  const auto x = torch::randn({3, 4});
+  const auto h = branch->fc1(x);
+  EXPECT_TRUE(all_close(branch(x), branch->fc2(torch::where(h >= 0, h, 0.5 * h))));
 }
 
 TEST_P(StackTest, WithGroupedHeadsStepsAsInOneGo) {

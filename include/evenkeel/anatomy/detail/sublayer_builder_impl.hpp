@@ -46,7 +46,8 @@ SublayerBuilder& SublayerBuilder::add(const T& projection, const detail::Parts& 
   settle_kind();
   auto& told = sublayer();
   const bool cross = told.kind == SublayerKind::kCrossAttention;
-  for (const auto at : anatomy_.tell(projection, parts, told.stack, told.index)) {
+  last_ = anatomy_.tell(projection, parts, told.stack, told.index);
+  for (const auto at : last_) {
     const auto& entry = anatomy_.anatomy_.parameters[at];
     const bool writes = entry.role == Role::kAttentionOutput || entry.role == Role::kFeedForwardOut;
     const bool of_encoder = cross && (entry.role == Role::kKey || entry.role == Role::kValue);
@@ -166,6 +167,14 @@ SublayerBuilder& SublayerBuilder::output(const T& projection) {
               "\", SublayerKind::kFeedForward)");
   const bool feed_forward = feed_forward_ || kind == SublayerKind::kFeedForward;
   return add(projection, {{feed_forward ? Role::kFeedForwardOut : Role::kAttentionOutput}});
+}
+
+inline SublayerBuilder& SublayerBuilder::kept() {
+  TORCH_CHECK(!last_.empty(),
+              "anatomy: expected a matrix, such as query(...), before kept() in the sub-layer ",
+              sublayer().name);
+  for (const auto at : last_) anatomy_.anatomy_.parameters[at].kept = true;
+  return *this;
 }
 
 inline SublayerBuilder& SublayerBuilder::bias(const torch::Tensor& tensor) {

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <evenkeel/nn/attention.hpp>
+#include <evenkeel/nn/detail/attention_checks.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 
-#include <string>
-#include <string_view>
+#include <utility>
 
 namespace evenkeel::nn {
 
@@ -26,6 +26,13 @@ void AttentionImplBase<Derived>::reset() {
     k_proj = this->register_module("k_proj", linear(kv));
     v_proj = this->register_module("v_proj", linear(kv));
   }
+  register_norms();
+  out_proj = this->register_module("out_proj", linear(d));
+  AttentionImplBase::reset_parameters();
+}
+
+template <typename Derived>
+void AttentionImplBase<Derived>::register_norms() {
   const auto norm = [&](const char* name, const InsideNorm& of, int64_t size) {
     auto made = of.make(size);
     if (!made.is_empty()) this->register_module(name, made.ptr());
@@ -36,9 +43,7 @@ void AttentionImplBase<Derived>::reset() {
   v_norm = norm("v_norm", options.value_norm(), options.head_dim());
   head_gain =
       evenkeel::detail::register_gain(*this, "head_gain", options.head_gain(), options.num_heads());
-  inside_norm = norm("inside_norm", options.inside_norm(), d);
-  out_proj = this->register_module("out_proj", linear(d));
-  AttentionImplBase::reset_parameters();
+  inside_norm = norm("inside_norm", options.inside_norm(), options.embed_dim());
 }
 
 template <typename Derived>
@@ -100,9 +105,11 @@ torch::Tensor AttentionImplBase<Derived>::forward(const torch::Tensor& x,
   check_input("x", x);
   auto [q, k, v] = normed_heads(x, x);
   if (cache != nullptr && cache->key.defined()) {
-    check_cache(*cache, k);
+    detail::check_cache(class_name(), *cache, k, options.kv_heads());
     k = torch::cat({cache->key, k}, 2);
     v = torch::cat({cache->value, v}, 2);
+  } else if (cache != nullptr) {
+    v = detail::own(v, x);
   }
   auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};  // last: nothing can throw after it
@@ -117,16 +124,18 @@ torch::Tensor AttentionImplBase<Derived>::cross_attention(const torch::Tensor& x
   check_input("x", x);
   if (cache != nullptr && cache->key.defined()) {
     const auto q = normed_heads(x, {}).query;
-    check_cache(*cache, q);
+    detail::check_cache(class_name(), *cache, q, options.kv_heads());
     return finish(q, cache->key, cache->value, mask);
   }
   check_input("memory", memory);
   TORCH_CHECK(memory.size(0) == x.size(0),
-              "MultiHeadAttention: expected x and memory of one batch size, but got ",
+              class_name(),
+              ": expected x and memory of one batch size, but got ",
               x.sizes(),
               " and ",
               memory.sizes());
   auto [q, k, v] = normed_heads(x, memory);
+  if (cache != nullptr) v = detail::own(v, memory);
   auto y = finish(q, k, v, mask);
   if (cache != nullptr) *cache = {std::move(k), std::move(v)};
   return y;
@@ -160,66 +169,25 @@ QueryKeyValue AttentionImplBase<Derived>::project(const torch::Tensor& x,
 
 template <typename Derived>
 void AttentionImplBase<Derived>::pretty_print(std::ostream& stream) const {
-  std::string_view name = this->name();
-  constexpr std::string_view kSuffix = "Impl";
-  if (name.size() > kSuffix.size() && name.substr(name.size() - kSuffix.size()) == kSuffix) {
-    name.remove_suffix(kSuffix.size());
-  }
-  stream << name << "(embed_dim=" << options.embed_dim() << ", num_heads=" << options.num_heads();
+  stream << detail::holder_name<Derived>() << "(embed_dim=" << options.embed_dim()
+         << ", num_heads=" << options.num_heads();
   if (options.kv_heads() != options.num_heads()) stream << ", num_kv_heads=" << options.kv_heads();
   if (!options.packed()) stream << ", packed=false";
   if (!options.bias()) stream << ", bias=false";
   stream << ", dropout=" << options.dropout() << ")";
 }
 
-template <typename Derived>
-void AttentionImplBase<Derived>::check_input(const char* name, const torch::Tensor& x) const {
-  TORCH_CHECK(x.defined(),
-              "MultiHeadAttention: expected ",
-              name,
-              " of shape [batch, length, ",
-              options.embed_dim(),
-              "], but got none");
-  TORCH_CHECK(x.dim() == 3 && x.size(2) == options.embed_dim(),
-              "MultiHeadAttention: expected ",
-              name,
-              " of shape [batch, length, ",
-              options.embed_dim(),
-              "], but got ",
-              x.sizes());
-}
-
-template <typename Derived>
-void AttentionImplBase<Derived>::check_cache(const KeyValueCache& cache,
-                                             const torch::Tensor& like) const {
-  const auto fits = [&](const torch::Tensor& cached) {
-    return cached.defined() && cached.dim() == 4 && cached.size(0) == like.size(0) &&
-           cached.size(1) == options.kv_heads() && cached.size(2) == cache.key.size(2) &&
-           cached.size(3) == like.size(3) && cached.scalar_type() == like.scalar_type() &&
-           cached.device() == like.device();
-  };
-  const auto describe = [](const torch::Tensor& t) {
-    return t.defined() ? c10::str(t.scalar_type(), " of shape ", t.sizes(), " on ", t.device())
-                       : std::string("none");
-  };
-  TORCH_CHECK(fits(cache.key) && fits(cache.value),
-              "MultiHeadAttention: expected cached keys and values to be ",
-              like.scalar_type(),
-              " of shape [",
-              like.size(0),
-              ", ",
-              options.kv_heads(),
-              ", length, ",
-              like.size(3),
-              "] on ",
-              like.device(),
-              ", but got ",
-              describe(cache.key),
-              " and ",
-              describe(cache.value));
-}
-
 namespace detail {
+
+template <typename Derived>
+void describe_head_norms(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
+  for (const auto* norm : {&attention.q_norm, &attention.k_norm, &attention.v_norm}) {
+    if (!norm->is_empty()) sublayer.norm(norm->ptr(), NormSlot::kHeads);
+  }
+  if (!attention.inside_norm.is_empty()) {
+    sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
+  }
+}
 
 template <typename Derived>
 void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& sublayer) {
@@ -235,12 +203,7 @@ void describe_attention(AttentionImplBase<Derived>& attention, SublayerBuilder& 
     sublayer.query(attention.q_proj).key(attention.k_proj).value(attention.v_proj);
   }
   sublayer.output(attention.out_proj).gain(attention.head_gain, GainSlot::kHeads);
-  for (const auto* norm : {&attention.q_norm, &attention.k_norm, &attention.v_norm}) {
-    if (!norm->is_empty()) sublayer.norm(norm->ptr(), NormSlot::kHeads);
-  }
-  if (!attention.inside_norm.is_empty()) {
-    sublayer.norm(attention.inside_norm.ptr(), NormSlot::kInside);
-  }
+  describe_head_norms(attention, sublayer);
 }
 
 }  // namespace detail

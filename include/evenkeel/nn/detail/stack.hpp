@@ -5,8 +5,12 @@
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
+#include <evenkeel/nn/blocks.hpp>
+#include <evenkeel/nn/detail/block_parts.hpp>
+#include <evenkeel/nn/detail/tie_inits.hpp>
 #include <evenkeel/nn/feed_forward.hpp>
 #include <evenkeel/nn/layer.hpp>
+#include <evenkeel/nn/parallel.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/detail/has_norms.hpp>
 #include <evenkeel/residual/residual.hpp>
@@ -30,8 +34,9 @@
 
 namespace evenkeel::nn::detail {
 
-/// The kinds of the sub-layers of each layer, from the stack's options.
+/// The kinds of the sub-layers of each layer, from the stack's options. A parallel block is one.
 inline std::vector<SublayerKind> sublayer_kinds(const StackOptions& options, Stack stack) {
+  if (find_block(options.block()).parallel) return {SublayerKind::kOther};
   if (!options.sublayers().empty()) return options.sublayers();
   if (stack == Stack::kDecoder && options.cross_attention()) {
     return {SublayerKind::kSelfAttention,
@@ -57,6 +62,7 @@ inline AnyBranch make_branch(const Scheme& scheme,
                              const StackOptions& options,
                              const Position& position,
                              SublayerKind kind) {
+  const auto& block = find_block(options.block());
   const auto norms = scheme.norms(position);
   const auto norm_if = [&](bool is_there) {
     return is_there ? InsideNorm{options.norm(), options.norm_eps(), scheme.norm_gain(position)}
@@ -64,19 +70,24 @@ inline AnyBranch make_branch(const Scheme& scheme,
   };
   switch (kind) {
     case SublayerKind::kSelfAttention:
-    case SublayerKind::kCrossAttention:
-      return {MultiHeadAttention(MultiHeadAttentionOptions(options.embed_dim(), options.num_heads())
-                                     .num_kv_heads(options.num_kv_heads())
-                                     .bias(options.bias())
-                                     .dropout(options.attention_dropout())
-                                     .query_key_norm(norm_if(norms.query_key))
-                                     .value_norm(norm_if(norms.value))
-                                     .head_gain(scheme.head_gain(position))
-                                     .inside_norm(norm_if(norms.inside))),
-              kind};
+    case SublayerKind::kCrossAttention: {
+      const auto attention =
+          MultiHeadAttentionOptions(options.embed_dim(), options.num_heads())
+              .num_kv_heads(options.num_kv_heads())
+              .bias(options.bias())
+              .dropout(options.attention_dropout())
+              .query_key_norm(block.query_key_norm
+                                  ? InsideNorm{NormKind::kRmsNorm, options.norm_eps()}
+                                  : norm_if(norms.query_key))
+              .value_norm(norm_if(norms.value))
+              .head_gain(scheme.head_gain(position))
+              .inside_norm(norm_if(norms.inside));
+      return block_attention(block, options, attention, position.layer, kind);
+    }
     case SublayerKind::kFeedForward:
       return {FeedForward(FeedForwardOptions(options.embed_dim(), options.dim_feedforward())
                               .activation(options.activation())
+                              .negative_slope(options.negative_slope())
                               .bias(options.bias())
                               .dropout(options.activation_dropout())
                               .inside_norm(norm_if(norms.inside))),
@@ -84,9 +95,23 @@ inline AnyBranch make_branch(const Scheme& scheme,
     case SublayerKind::kOther:
       break;
   }
-  TORCH_CHECK(false,
+  TORCH_CHECK(block.parallel,
               "a stack makes attention and feed-forward; for a block of your own, pass the layers");
-  return {FeedForward(nullptr), kind};
+  ParallelOptions gains;
+  if (block.gains) {
+    const auto of_block = block.gains(options.num_layers());
+    gains.attention(of_block.attention_resid).feed_forward(of_block.feed_forward_resid);
+  }
+  return {Parallel(make_branch(scheme, options, position, SublayerKind::kSelfAttention),
+                   make_branch(scheme, options, position, SublayerKind::kFeedForward),
+                   gains),
+          kind};
+}
+
+/// The type of the norms at the ends of a stack: its own, but of a block without norms LayerNorm.
+inline NormType end_norm(const StackOptions& options) {
+  const bool bare = options.norm().is_none() && options.block() != "default";
+  return bare ? NormType(NormKind::kLayerNorm) : options.norm();
 }
 
 /// Makes one layer of a stack, with each sub-layer in the scheme's residual.
@@ -94,7 +119,7 @@ inline Layer make_layer(const Scheme& scheme,
                         const StackOptions& options,
                         Stack stack,
                         int64_t layer) {
-  constexpr std::array kNames{"self_attn", "cross_attn", "feed_forward"};
+  constexpr std::array kNames{"self_attn", "cross_attn", "feed_forward", "parallel"};
   const auto kinds = sublayer_kinds(options, stack);
   std::vector<Sublayer> sublayers;
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -105,7 +130,7 @@ inline Layer make_layer(const Scheme& scheme,
     const auto branch = make_branch(scheme, options, position, kinds[i]);
     auto of_residual = ResidualOptions(position, options.embed_dim())
                            .dropout(options.dropout())
-                           .norm(options.norm())
+                           .norm(index == 0 ? end_norm(options) : options.norm())
                            .eps(options.norm_eps());
     if (i > 0) of_residual.shares_gain_of(sublayers.front().residual.ptr());
     std::string name = kNames[static_cast<size_t>(kinds[i])];
@@ -170,7 +195,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
                 options.num_layers(),
                 ", but got ",
                 layers.size());
-    end = StackEnd(*layers.back()->sublayers.back().residual);
+    end = StackEnd(*layers.back()->sublayers.back().residual, end_norm(options));
     register_all();
     draw();
   }
@@ -197,9 +222,13 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
                 ": expected num_layers > 0, but got ",
                 options.num_layers());
     options.check_layer(name);
+    const auto& block = find_block(options.block());
+    check_block(block, scheme, options, stack);
+    const auto of_block =
+        block.gains ? with_gains(scheme, block.gains(options.num_layers())) : scheme;
     std::vector<Layer> layers;
     for (int64_t i = 0; i < options.num_layers(); ++i) {
-      layers.push_back(make_layer(scheme, options, stack, i));
+      layers.push_back(make_layer(of_block, options, stack, i));
     }
     return layers;
   }
@@ -214,6 +243,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
   }
 
   InitReport draw() {
+    if (options.shaped()) tie_inits(layers, options.shaped()->tied_init());
     auto anatomy = anatomy_of<Layer>(*this, stack_);
     (stack_ == Stack::kEncoder ? anatomy.decoder_layers : anatomy.encoder_layers) =
         options.other_layers();
