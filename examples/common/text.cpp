@@ -59,6 +59,16 @@ std::optional<std::size_t> find_broken_utf8(std::string_view text) {
   return std::nullopt;
 }
 
+std::string as_utf8(std::string text) {
+  constexpr std::string_view kReplacement = "\uFFFD";
+  std::size_t from = 0;
+  while (const auto broken = find_broken_utf8(std::string_view(text).substr(from))) {
+    text.replace(from + *broken, 1, kReplacement);
+    from += *broken + kReplacement.size();
+  }
+  return text;
+}
+
 std::string_view utf8_prefix(std::string_view text, std::size_t bytes) {
   if (text.size() <= bytes) return text;
   while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0U) == 0x80) --bytes;

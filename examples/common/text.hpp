@@ -24,6 +24,9 @@ std::vector<std::string> read_lines(const std::string& file);
 /// Where the first byte lies that is no part of well-formed UTF-8.
 std::optional<std::size_t> find_broken_utf8(std::string_view text);
 
+/// `text` with U+FFFD in place of every byte that is no part of well-formed UTF-8.
+std::string as_utf8(std::string text);
+
 /// The start of `text`: whole characters, of at most so many bytes.
 std::string_view utf8_prefix(std::string_view text, std::size_t bytes);
 

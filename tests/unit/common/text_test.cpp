@@ -262,6 +262,13 @@ TEST_F(TextTest, TheReaderHandsOutALineOfAPipeBeforeTheNextOneIsThere) {
   ::close(ends[1]);
 }
 
+TEST(AsUtf8Test, ReplacesEachByteThatIsNoPartOfIt) {
+  EXPECT_EQ(as_utf8("gr\u00FCn"), "gr\u00FCn");
+  EXPECT_EQ(as_utf8("\xC3"), "\uFFFD");
+  EXPECT_EQ(as_utf8("a\xFF\xE2\x82z"), "a\uFFFD\uFFFD\uFFFDz");
+  EXPECT_EQ(as_utf8(""), "");
+}
+
 TEST(LeadingSpaceTest, KnowsTheSpacesOfPythonsSplit) {
   // str.isspace() of Python 3.11 holds for these and no others
   const std::vector<std::pair<unsigned, unsigned>> ranges = {{0x09, 0x0D},
