@@ -18,6 +18,9 @@ namespace {
 // Of logits (vocab_size), on any device.
 int64_t draw(torch::Tensor logits, const GenerateOptions& options, at::Generator& random) {
   logits = logits.to(torch::kCPU, torch::kFloat32);
+  if (!options.never.empty()) {
+    logits = logits.index_fill(0, torch::tensor(options.never), -INFINITY);
+  }
   if (options.temperature == 0.0) return logits.argmax().item<int64_t>();
   logits = logits / options.temperature;
   if (options.top_k > 0 && options.top_k < logits.numel()) {

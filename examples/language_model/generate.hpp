@@ -18,8 +18,9 @@ struct GenerateOptions {
   /// Tokens that the model reads at most, such as those of the sequences that it was trained on; 0
   /// for no limit. When there are more, it goes on from the last half of them.
   int64_t context = 0;
-  uint64_t seed = 1;  ///< Of the draws; the model's generators are not touched.
-  bool cache = true;  ///< Whether keys and values are kept.
+  uint64_t seed = 1;           ///< Of the draws; the model's generators are not touched.
+  std::vector<int64_t> never;  ///< Tokens that are not drawn.
+  bool cache = true;           ///< Whether keys and values are kept.
 };
 
 /// The tokens that follow `prompt`, up to the end of a document or `max_tokens`. The model comes

@@ -46,6 +46,7 @@ struct GenerateCommand {
     const auto& tokenizer = trained.tokenizer;
     options.seed = static_cast<uint64_t>(seed);
     options.context = trained.config.sequence_length;
+    options.never = tokenizer.never();
     const auto tokens = generate(*trained.model,
                                  tokenizer.encode(prompt),
                                  tokenizer.end(),

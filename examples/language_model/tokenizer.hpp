@@ -30,6 +30,11 @@ class Tokenizer {
   /// The token that ends a document.
   int64_t end() const { return vocabulary_ ? kEos : kBytes; }
 
+  /// Tokens that no text should be written with: padding and the piece for unknown characters.
+  std::vector<int64_t> never() const {
+    return vocabulary_ ? std::vector<int64_t>{kPad, kUnk} : std::vector<int64_t>{};
+  }
+
   /// The tokens of a text, without an end.
   std::vector<int64_t> encode(const std::string& text) const;
 

@@ -57,6 +57,7 @@ void add_samples(ValidationReport& report,
   GenerateOptions options;
   options.max_tokens = config.sample_tokens;
   options.context = config.sequence_length;
+  options.never = tokenizer.never();
   auto& entries = report.entry["samples"] = nlohmann::json::array();
   for (int64_t i = 0; i < config.samples; ++i) {
     auto prompt = text.rows({i * text.size() / config.samples});

@@ -214,6 +214,17 @@ TEST_F(LanguageModelExampleTest, GeneratesTheSameWithAndWithoutACache) {
   }
 }
 
+TEST_F(LanguageModelExampleTest, DrawsNoTokenThatItMayNot) {
+  auto model = make_model(config(), 4);
+  GenerateOptions options;
+  options.max_tokens = 40;
+  options.temperature = 100.0;
+  options.never = {0, 1};
+  const auto tokens = generate(*model, {2}, /*end=*/1, torch::kCPU, false, options);
+  EXPECT_EQ(tokens.size(), 40);
+  for (const auto token : tokens) EXPECT_GE(token, 2);
+}
+
 TEST_F(LanguageModelExampleTest, GeneratingTouchesNoGeneratorOfTheTraining) {
   auto model = make_model(config(), 40);
   torch::manual_seed(7);
