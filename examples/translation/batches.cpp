@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "batches.hpp"
 
-#include "vocabulary.hpp"
+#include "common/random.hpp"
+#include "common/vocabulary.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -10,7 +11,7 @@
 #include <tuple>
 #include <utility>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 // The sort key of a pair within an epoch: neighbours share batches.
@@ -88,23 +89,6 @@ Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& ind
   return batch;
 }
 
-uint64_t SplitMix64::next() {
-  state_ += 0x9E3779B97F4A7C15U;
-  uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-  return z ^ (z >> 31);
-}
-
-uint64_t SplitMix64::below(uint64_t bound) {
-  const uint64_t uneven = (0 - bound) % bound;  // 2^64 % bound
-  uint64_t value = next();
-  while (value < uneven) {
-    value = next();
-  }
-  return value % bound;
-}
-
 BatchSchedule::BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions& options)
     : options_(options) {
   if (options.batch_tokens < 1 || options.max_length < 1) {
@@ -131,9 +115,7 @@ std::vector<std::vector<int64_t>> BatchSchedule::epoch(int64_t index) const {
     throw std::invalid_argument("BatchSchedule: expected an epoch of at least 0, but got " +
                                 std::to_string(index));
   }
-  // Two rounds, so that seed 1 in epoch 2 has nothing in common with seed 2 in epoch 1.
-  SplitMix64 random(SplitMix64(options_.seed).next() ^ static_cast<uint64_t>(index));
-  random = SplitMix64(random.next());
+  auto random = epoch_random(options_.seed, index);
 
   std::vector<Place> order;
   order.reserve(kept_.size());
@@ -179,4 +161,4 @@ double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& bat
   return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// Piece ids of a sentence and its translation, without bos and eos.
 struct Pair {
@@ -37,23 +37,6 @@ struct Batch {
 /// Throws std::invalid_argument if there are no indices, and std::out_of_range for an index without
 /// a pair.
 Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& indices);
-
-/// The random number generator SplitMix64, which gives the same numbers on every machine.
-///
-/// Paper: Steele et al. 2014, https://doi.org/10.1145/2660193.2660195.
-class SplitMix64 {
- public:
-  explicit SplitMix64(uint64_t seed) : state_(seed) {}
-
-  /// Returns a uniform 64-bit number.
-  uint64_t next();
-
-  /// Returns a uniform number from 0 to bound - 1; bound must be at least 1 (not checked).
-  uint64_t below(uint64_t bound);
-
- private:
-  uint64_t state_;
-};
 
 /// Options for `BatchSchedule`.
 struct BatchOptions {
@@ -100,4 +83,4 @@ class BatchSchedule {
   std::vector<int64_t> kept_;
 };
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

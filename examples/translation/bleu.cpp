@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bleu.hpp"
 
-#include "parallel_text.hpp"
+#include "common/text.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 constexpr std::size_t kMaxOrder = 4;
@@ -259,4 +259,4 @@ std::string to_string(const Bleu& bleu) {
   return line.str();
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// BLEU of a corpus, and the statistics from which it is computed; index n - 1 is for n-grams.
 struct Bleu {
@@ -46,4 +46,4 @@ Bleu corpus_bleu(const std::vector<std::string>& hypotheses,
 /// 0.998 hyp_len = ...)`.
 std::string to_string(const Bleu& bleu);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

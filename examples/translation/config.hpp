@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "vocabulary.hpp"
+#include "common/settings.hpp"
+#include "common/vocabulary_settings.hpp"
 
 #include <evenkeel/residual/scheme.hpp>
 
@@ -9,20 +10,13 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
-
-/// An invalid setting; the message names it, the expected values and the one given.
-class ConfigError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace evenkeel::examples::translation {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
-struct Config {
+struct Config : RunSettings, VocabularySettings {
   std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
   std::vector<std::string> target;        ///< Its translation, line by line.
   std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
@@ -30,13 +24,7 @@ struct Config {
   std::string vocabulary;                 ///< A SentencePiece model; empty: trained from the text.
   std::string source_vocabulary;          ///< One for the source alone; makes them separate.
   std::string target_vocabulary;          ///< One for the target alone; likewise.
-  int64_t separate_vocabularies = 0;   ///< 1: one for each side, and embeddings that are not tied.
-  int64_t vocab_size = 8000;           ///< Pieces of a vocabulary that is trained.
-  int64_t vocab_sentences = 100'000;   ///< Sentences that it is trained on at most; 0 for all.
-  std::string vocab_type = "unigram";  ///< unigram or bpe.
-  std::string normalization = "identity";  ///< SentencePiece's; identity changes no character.
-  double character_coverage = 0.9995;      ///< Share of the text's characters that get pieces.
-  int64_t byte_fallback = 0;  ///< 1: missing characters are spelled as bytes; takes 256 pieces.
+  int64_t separate_vocabularies = 0;  ///< 1: one for each side, and embeddings that are not tied.
 
   std::string scheme = "admin";     ///< One of `schemes()`.
   std::string init;                 ///< One of `inits()`; empty: the scheme's.
@@ -61,25 +49,9 @@ struct Config {
   double clip_norm = 1.0;         ///< Gradients are clipped at this norm; 0 for no clipping.
   double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
   int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
-  int64_t accumulate = 1;         ///< Batches per update.
   int64_t max_length = 128;       ///< In pieces; longer pairs are skipped.
-  int64_t max_steps = 10000;      ///< Updates; 0 for no limit.
-  double max_seconds = 0.0;       ///< Wall time; 0 for no limit.
 
-  int64_t valid_every = 500;       ///< Updates from one validation to the next.
-  int64_t valid_sentences = 500;   ///< Sentences translated for the validation BLEU; 0 for none.
-  int64_t log_every = 50;          ///< Updates from one line to the next.
-  int64_t save_every = 1000;       ///< Updates from one checkpoint to the next.
-  double save_minutes = 10.0;      ///< Minutes from one checkpoint to the next; 0 for no limit.
-  int64_t keep_last = 2;           ///< Checkpoints kept: the last and those before it.
-  int64_t divergence_retries = 2;  ///< Times that a diverged run goes back, at half the rate.
-
-  std::string device = "auto";    ///< auto, cpu, cuda or cuda:N.
-  std::string dtype = "float32";  ///< float32, or bfloat16 by autocast.
-  int64_t threads = 0;            ///< Threads on the CPU; 0 for LibTorch's default.
-  int64_t seed = 1;               ///< Seed of weights, batches and dropout.
-
-  std::string run_dir;  ///< Folder of checkpoints, log and config.
+  int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
 };
 
 /// Calls `visit(name, field, help, may_change)` for every setting. `may_change` says that a resumed
@@ -98,15 +70,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
         c.separate_vocabularies,
         "1: one for each side, trained where none is named; embeddings are not tied",
         false);
-  visit("vocab-size", c.vocab_size, "pieces of a vocabulary that is trained", false);
-  visit("vocab-sentences", c.vocab_sentences, "that it is trained on at most; 0: all", false);
-  visit("vocab-type", c.vocab_type, "unigram or bpe", false);
-  visit("normalization",
-        c.normalization,
-        "identity keeps every character; nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf",
-        false);
-  visit("character-coverage", c.character_coverage, "share of characters with pieces", false);
-  visit("byte-fallback", c.byte_fallback, "1: other characters as bytes, 256 pieces", false);
+  for_each_vocabulary_setting(c, visit);
   visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
   visit("init", c.init, "other initial weights; `evenkeel-translate inits` lists them", false);
   visit("admin-profile",
@@ -134,23 +98,9 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("batch-tokens", c.batch_tokens, "limit of sentences times longest sentence", false);
   visit("accumulate", c.accumulate, "batches per update", false);
   visit("max-length", c.max_length, "in pieces; longer pairs are skipped", false);
-  visit("max-steps", c.max_steps, "updates; 0 for no limit", true);
-  visit("max-seconds", c.max_seconds, "wall time of the training; 0 for no limit", true);
-  visit("valid-every", c.valid_every, "updates between validations", true);
+  for_each_length_setting(c, visit);
   visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);
-  visit("log-every", c.log_every, "updates between lines", true);
-  visit("save-every", c.save_every, "updates between checkpoints", true);
-  visit("save-minutes", c.save_minutes, "minutes between checkpoints; 0: updates count", true);
-  visit("keep-last", c.keep_last, "checkpoints kept, the last and those before it", true);
-  visit("divergence-retries",
-        c.divergence_retries,
-        "times that a diverged run goes back to its last checkpoint, at half the rate",
-        true);
-  visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
-  visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
-  visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
-  visit("seed", c.seed, "of weights, batches and dropout", false);
-  visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
+  for_each_run_setting(c, visit);
 }
 
 /// Every setting as JSON, under the names of the options.
@@ -168,10 +118,6 @@ Config config_from_text(const std::string& text, const std::string& where, Confi
 /// end, or refused.
 void set_option(Config& config, const std::string& name, const std::vector<std::string>& words);
 
-/// Returns the scheme of the given name. Throws ConfigError, which names the option, if there is
-/// none.
-const Scheme& scheme_of_option(const std::string& option, const std::string& name);
-
 /// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
 /// unknown name.
 Scheme configured_scheme(const Config& config);
@@ -180,10 +126,4 @@ Scheme configured_scheme(const Config& config);
 /// values, before anything is read or written.
 Config resolved(Config config);
 
-/// How a vocabulary is to be trained.
-VocabularyOptions vocabulary_options(const Config& config);
-
-/// Throws ConfigError if a resumed run would differ from the one it goes on from.
-void check_resumable(const Config& run, const Config& asked);
-
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

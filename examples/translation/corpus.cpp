@@ -1,33 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "corpus.hpp"
 
-#include "checksum.hpp"
+#include "common/text.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <utility>
 
-namespace evenkeel::translation {
-
-Fingerprint fingerprint(const std::vector<std::string>& lines) {
-  Fingerprint result;
-  Checksum checksum;
-  for (const auto& line : lines) {
-    checksum.add(line).add("\n", 1);
-    result.bytes += static_cast<int64_t>(line.size()) + 1;
-  }
-  result.lines = static_cast<int64_t>(lines.size());
-  result.checksum = checksum.hex();
-  return result;
-}
-
-std::string difference(const Fingerprint& before, const Fingerprint& now) {
-  const auto told = [](const Fingerprint& text) {
-    return std::to_string(text.lines) + " lines (" + std::to_string(text.bytes) +
-           " bytes, CRC-32 " + text.checksum + ")";
-  };
-  return told(before) + ", but got " + told(now);
-}
+namespace evenkeel::examples::translation {
 
 Corpus::Corpus(const std::vector<std::string>& source, const std::vector<std::string>& target) {
   if (source.empty()) return;
@@ -65,4 +45,4 @@ std::string_view enough_of(std::string_view line, int64_t max_length) {
   return utf8_prefix(line, static_cast<std::size_t>(max_length + 1) * kLongestPiece);
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -3,33 +3,14 @@
 
 #include "batches.hpp"
 #include "parallel_text.hpp"
-#include "vocabulary.hpp"
+#include "vocabularies.hpp"
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace evenkeel::translation {
-
-/// By which a text is known again, wherever its files are, whatever they are called, however they
-/// are compressed.
-struct Fingerprint {
-  int64_t lines = 0;
-  int64_t bytes = 0;
-  std::string checksum;  ///< CRC-32 of the lines, each with an LF.
-
-  bool operator==(const Fingerprint& other) const {
-    return lines == other.lines && bytes == other.bytes && checksum == other.checksum;
-  }
-  bool operator!=(const Fingerprint& other) const { return !(*this == other); }
-};
-
-/// The fingerprint of lines.
-Fingerprint fingerprint(const std::vector<std::string>& lines);
-
-/// What differs, as in "2000 lines (60123 bytes, CRC-32 0af3...), but 1000 lines (...)".
-std::string difference(const Fingerprint& before, const Fingerprint& now);
+namespace evenkeel::examples::translation {
 
 /// Text of one purpose, without the pairs that lack a side, and cut into pieces.
 struct Corpus {
@@ -50,4 +31,4 @@ struct Corpus {
 /// The start of `line` that has the pieces up to `max_length`, and some more where it goes on.
 std::string_view enough_of(std::string_view line, int64_t max_length);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

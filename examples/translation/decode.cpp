@@ -12,7 +12,7 @@
 #include <numeric>
 #include <utility>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 namespace {
 
@@ -233,4 +233,4 @@ std::vector<std::string> translate(nn::TransformerImpl& model,
   return translations;
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "model.hpp"
-#include "vocabulary.hpp"
+#include "vocabularies.hpp"
 
 #include <torch/types.h>
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// Options for `translate`.
 struct DecodeOptions {
@@ -42,4 +42,4 @@ std::vector<std::string> translate(nn::TransformerImpl& model,
                                    bool bfloat16,
                                    const DecodeOptions& options);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

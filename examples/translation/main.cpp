@@ -1,125 +1,34 @@
 // SPDX-License-Identifier: MIT
 #include "bleu.hpp"
+#include "common/commands.hpp"
+#include "common/files.hpp"
+#include "common/line_reader.hpp"
+#include "common/options.hpp"
+#include "common/program.hpp"
+#include "common/text.hpp"
+#include "common/vocabulary.hpp"
 #include "config.hpp"
-#include "files.hpp"
-#include "line_reader.hpp"
 #include "measure.hpp"
-#include "options.hpp"
 #include "parallel_text.hpp"
 #include "run_folder.hpp"
-#include "standard_streams.hpp"
 #include "train.hpp"
 #include "translate_lines.hpp"
-#include "vocabulary.hpp"
 
 #include <evenkeel/core/version.hpp>
 #include <evenkeel/init/inits.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Parallel.h>
-#include <c10/util/Exception.h>
-#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <exception>
-#include <map>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
-
-constexpr const char* kOutOfMemory = "evenkeel-translate: out of memory\n";
-
-// A line on standard error, if there is one.
-void complain(const std::string& text) {
-  std::fputs(("evenkeel-translate: " + text + "\n").c_str(), stderr);
-}
-
-// Memory that is short in a destructor, such as nlohmann-json's, is told like any other.
-[[noreturn]] void on_terminate() {
-  try {
-    if (std::current_exception()) std::rethrow_exception(std::current_exception());
-  } catch (const std::bad_alloc&) {
-    std::fputs(kOutOfMemory, stderr);
-    std::_Exit(1);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): the standard's way to end, as below
-  }
-  std::abort();
-}
-
-// Options for settings, and what the command line says of them.
-class SettingWords {
- public:
-  template <typename Wanted>
-  void add_to(CLI::App& command, const Wanted& wanted) {
-    const Config defaults;
-    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
-      if (!wanted(name)) return;
-      using Field = std::decay_t<decltype(field)>;
-      constexpr bool kList = std::is_same_v<Field, std::vector<std::string>>;
-      const auto other_name = std::string(name) == "lr" ? ",--learning-rate" : "";
-      auto* option = command.add_option("--" + std::string(name) + other_name, words_[name], help);
-      if (!kList) option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
-      if constexpr (std::is_arithmetic_v<Field>) {
-        option->default_str(CLI::detail::to_string(field));
-        option->type_name(std::is_same_v<Field, double> ? "FLOAT" : "INT");
-      }
-    });
-  }
-
-  // `config` with what was said.
-  Config over(Config config) const {
-    for (const auto& [name, words] : words_) {
-      if (!words.empty()) set_option(config, name, words);
-    }
-    return config;
-  }
-
- private:
-  std::map<std::string, std::vector<std::string>> words_;
-};
-
-// `train`: what the command line, --config and a checkpoint say, the first the strongest.
-struct TrainCommand {
-  explicit TrainCommand(CLI::App& app)
-      : command(app.add_subcommand("train", "train a model; see also --config")) {
-    command->add_option("--config", file, "JSON of settings, as a run writes it");
-    command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
-    command->add_flag("--accept-changed-text",
-                      accept_changed_text,
-                      "resume with another training text, from the next epoch");
-    words.add_to(*command, [](const std::string&) { return true; });
-  }
-
-  Config config() const {
-    Config settings;
-    if (resume) {
-      const auto run_dir = words.over({}).run_dir;
-      if (run_dir.empty())
-        throw ConfigError("--run-dir: expected a folder to resume, but got none");
-      const RunFolder folder(run_dir);
-      settings = stored_config(load_last(folder), folder.last);
-      settings.run_dir = run_dir;
-    }
-    if (!file.empty()) settings = config_from_text(read_file(file), file, settings);
-    return resolved(words.over(settings));
-  }
-
-  CLI::App* command;
-  std::string file;
-  bool resume = false;
-  bool accept_changed_text = false;
-  SettingWords words;
-};
 
 struct TranslateCommand {
   explicit TranslateCommand(CLI::App& app)
@@ -215,12 +124,13 @@ struct VocabularyCommand {
     auto text = read_parallel(config.source, config.target);
     drop_empty_pairs(text);
     writer.write(
-        Vocabulary::train(text, config.vocab_size, vocabulary_options(config)).serialized());
+        Vocabulary::train(text.source, text.target, config.vocab_size, vocabulary_options(config))
+            .serialized());
     writer.commit();
   }
 
   CLI::App* command;
-  SettingWords words;
+  SettingWords<Config> words;
   std::string output;
 };
 
@@ -261,64 +171,23 @@ struct MeasureCommand {
   std::string output;
 };
 
-// Lists what has a name, a title and a summary: schemes, inits.
-template <typename Named>
-struct ListCommand {
-  ListCommand(CLI::App& app, const char* name, const char* help, const std::vector<Named>& all_)
-      : all(all_), command(app.add_subcommand(name, help)) {
-    command->add_flag("--json", json, "print JSON, one object per line");
-  }
-
-  void run() const {
-    size_t name = 0;
-    size_t title = 0;
-    for (const auto& each : all) {
-      name = std::max(name, each.name.size());
-      title = std::max(title, each.title.size());
-    }
-    std::string text;
-    for (const auto& each : all) {
-      const nlohmann::json object{{"name", each.name},
-                                  {"title", each.title},
-                                  {"summary", each.summary}};
-      text +=
-          json
-              ? object.dump() + "\n"
-              : fmt::format("{:{}}  {:{}}  {}\n", each.name, name, each.title, title, each.summary);
-    }
-    write_file("", text);
-  }
-
-  const std::vector<Named>& all;
-  CLI::App* command;
-  bool json = false;
-};
-
 int run(int argc, char** argv) {
   CLI::App app("Trains deep Transformers to translate, with Admin, T-Fixup and kin.",
                "evenkeel-translate");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
-  TrainCommand train_command(app);
+  TrainCommand<Config> train_command(app);
   TranslateCommand translate_command(app);
   ScoreCommand score_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
   ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
-  try {
-    parse_command_line(app, argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::ostringstream out, err;
-    const int code = app.exit(error, out, err);
-    std::fputs(err.str().c_str(), stderr);
-    if (!out.str().empty()) write_file("", out.str());
-    return code;
-  }
+  if (const auto status = parse_command_line(app, argc, argv)) return *status;
 
   if (*train_command.command) {
-    const auto ending =
-        train(train_command.config(), train_command.resume, train_command.accept_changed_text);
+    const auto config = resolved(train_command.config(stored_config));
+    const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
   if (*translate_command.command) translate_command.run();
@@ -331,20 +200,9 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation
 
 int main(int argc, char** argv) {
-  using namespace evenkeel::translation;
-  prepare_standard_streams();
-  std::set_terminate(on_terminate);
-  try {
-    return run(argc, argv);
-  } catch (const c10::Error& error) {
-    complain(error.what_without_backtrace());
-  } catch (const std::bad_alloc&) {
-    std::fputs(kOutOfMemory, stderr);
-  } catch (const std::exception& error) {
-    complain(error.what());
-  }
-  return 1;
+  using namespace evenkeel::examples;
+  return run_program("evenkeel-translate", [&] { return translation::run(argc, argv); });
 }

@@ -18,7 +18,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 namespace {
 
@@ -102,7 +102,7 @@ void measure_output_change(const MeasureOptions& options,
                            const std::function<void(const std::string& line)>& write) {
   Config config;
   config.device = options.device;
-  const auto device = device_of(config);
+  const auto device = device_of(config.device);
   if (options.threads > 0) at::set_num_threads(static_cast<int>(options.threads));
   std::vector<Scheme> measured;  // names first, then work
   for (const auto& name : options.schemes) measured.push_back(scheme_of_option("schemes", name));
@@ -128,4 +128,4 @@ void measure_output_change(const MeasureOptions& options,
   }
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

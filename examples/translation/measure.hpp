@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// Options for `measure_output_change`.
 struct MeasureOptions {
@@ -32,4 +32,4 @@ struct MeasureOptions {
 void measure_output_change(const MeasureOptions& options,
                            const std::function<void(const std::string& line)>& write);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -2,8 +2,9 @@
 #pragma once
 
 #include "batches.hpp"
+#include "common/device.hpp"
 #include "config.hpp"
-#include "vocabulary.hpp"
+#include "vocabularies.hpp"
 
 #include <evenkeel/nn/transformer.hpp>
 
@@ -12,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// Makes the model of a config, initialised with LibTorch's default generator. Its embeddings are
 /// tied where the vocabularies are joint.
@@ -25,34 +26,6 @@ double parameter_count(const Config& config, const VocabularySizes& sizes);
 /// parameter: 1 to translate, 4 to train, with gradients and Adam's means.
 void check_memory(const Config& config, const VocabularySizes& sizes, int64_t numbers);
 
-/// The device that a config means; "auto" is CUDA where there is one. Throws ConfigError for one
-/// that is unknown or missing.
-torch::Device device_of(const Config& config);
-
-/// Selects memory-efficient attention on CUDA. For short sentences, flash attention and cuDNN's
-/// take one and a half to three times as long, and cuDNN makes a new plan for every shape.
-void prefer_short_attention();
-
-/// Enables bfloat16 autocast for its lifetime, if it is turned on.
-class Autocast {
- public:
-  Autocast(torch::Device device, bool enabled);
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-  ~Autocast();
-
- private:
-  torch::DeviceType type_;
-  bool enabled_;
-  bool before_ = false;
-};
-
-/// A batch of token ids, row-major, as an int64 tensor on the device.
-torch::Tensor to_tensor(const std::vector<int64_t>& ids,
-                        int64_t rows,
-                        int64_t columns,
-                        torch::Device device);
-
 /// The loss of a batch, summed over its target tokens; in float32, also under autocast.
 torch::Tensor summed_loss(nn::TransformerImpl& model,
                           const Batch& batch,
@@ -60,4 +33,4 @@ torch::Tensor summed_loss(nn::TransformerImpl& model,
                           bool bfloat16,
                           double label_smoothing);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,49 +1,41 @@
 // SPDX-License-Identifier: MIT
 #include "train.hpp"
 
-#include "files.hpp"
-#include "lock.hpp"
+#include "batches.hpp"
+#include "common/batch_source.hpp"
+#include "common/device.hpp"
+#include "common/files.hpp"
+#include "common/open_run.hpp"
+#include "common/progress.hpp"
+#include "common/train_loop.hpp"
+#include "common/update_step.hpp"
+#include "common/validator.hpp"
 #include "model.hpp"
 #include "run_folder.hpp"
-#include "trainer.hpp"
+#include "run_text.hpp"
+#include "validation.hpp"
 
+#include <evenkeel/diagnose/admin_profile.hpp>
+#include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/schedule.hpp>
+
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <torch/utils.h>
 
-#include <filesystem>
+#include <cstdio>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
+#include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 namespace {
-
-bool exists(const std::string& file) {
-  std::error_code error;
-  return std::filesystem::exists(std::filesystem::symlink_status(file, error));
-}
-
-// A folder in which a run may begin: new, or with what a run left that ended before its first
-// checkpoint.
-void check_free(const RunFolder& folder) {
-  for (const auto& file : {folder.last, folder.best}) {
-    if (!exists(file)) continue;
-    throw ConfigError(fmt::format(
-        "--run-dir: {} holds a run already, with {}; go on with it by --resume, or name another "
-        "folder",
-        folder.path,
-        file));
-  }
-  if (exists(folder.lock) || exists(folder.log)) return;
-  for (const auto& file :
-       {folder.config, folder.vocabulary, folder.source_vocabulary, folder.target_vocabulary}) {
-    if (!exists(file)) continue;
-    throw ConfigError(
-        fmt::format("--run-dir: {} belongs to no run and would be overwritten; name another folder",
-                    file));
-  }
-}
 
 void check_same_vocabularies(const Checkpoint& checkpoint,
                              const RunFolder& folder,
@@ -66,44 +58,198 @@ void check_same_vocabularies(const Checkpoint& checkpoint,
   check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, &Vocabularies::target);
 }
 
+AdminProfile profiled(nn::Transformer<>& model,
+                      const Config& config,
+                      const std::function<void()>& forward) {
+  if (config.admin_profile.empty()) return profile_admin(model, forward);
+  try {
+    auto profile = AdminProfile::load(config.admin_profile);
+    apply_profile(model, forward, profile);
+    return profile;
+  } catch (const c10::Error& error) {
+    throw ConfigError(std::string("--admin-profile: ") + error.what_without_backtrace());
+  }
+}
+
+BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) {
+  BatchOptions options;
+  options.batch_tokens = config.batch_tokens;
+  options.max_length = config.max_length;
+  options.seed = static_cast<uint64_t>(config.seed);
+  try {
+    return {pairs, options};
+  } catch (const std::invalid_argument&) {
+    throw ConfigError(fmt::format(
+        "--source: expected pairs of at most --max-length {} pieces, but {} and {} have none",
+        config.max_length,
+        names(config.source),
+        names(config.target)));
+  }
+}
+
+// Of an update, from 1.
+double learning_rate(const Config& config, int64_t update) {
+  return *config.warmup > 0
+             ? train::inverse_sqrt_lr(update, *config.lr, *config.warmup)
+             : train::inverse_sqrt_no_warmup_lr(update, *config.lr, config.decay_period);
+}
+
+std::string advice(const Config& config, const Scheme& scheme) {
+  const auto last = Position::decoder(config.decoder_layers, config.decoder_layers - 1, 2)
+                        .with_encoder(config.encoder_layers);
+  const bool grows = scheme.norms(last).sum && scheme.shortcut(last).kind == Gain::Kind::kOne;
+  return fmt::format(
+      "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below "
+      "{:g}{}",
+      grows ? "a --scheme for deep models, such as admin-o1 or tfixup; or " : "",
+      *config.lr,
+      *config.warmup,
+      config.clip_norm > 0.0 ? config.clip_norm : 1.0,
+      config.dtype == "bfloat16" ? ", or --dtype float32" : "");
+}
+
+void say_what_is_trained(const Config& config,
+                         const RunText& text,
+                         const nn::Transformer<>& model,
+                         const BatchSchedule& schedule,
+                         torch::Device device,
+                         Progress& progress) {
+  const auto& vocabularies = text.vocabularies;
+  int64_t parameters = 0;
+  for (const auto& parameter : model->parameters()) parameters += parameter.numel();
+  progress.line(fmt::format(
+      "{}: {}+{} layers, {:.1f} M parameters, {} pieces, on {}{}",
+      model->scheme().title,
+      config.encoder_layers,
+      config.decoder_layers,
+      static_cast<double>(parameters) / 1e6,
+      vocabularies.joint
+          ? fmt::format("{}", vocabularies.source.size())
+          : fmt::format("{} and {}", vocabularies.source.size(), vocabularies.target.size()),
+      device.str(),
+      config.dtype == "bfloat16" ? " in bfloat16" : ""));
+  const auto first = schedule.epoch(0);
+  progress.line(fmt::format("{} pairs{} in {} batches an epoch, {:.1f}% padding",
+                            schedule.size(),
+                            schedule.too_long() > 0
+                                ? fmt::format(" ({} longer than {} pieces left out)",
+                                              schedule.too_long(),
+                                              config.max_length)
+                                : "",
+                            first.size(),
+                            100.0 * schedule.padding_share(first)));
+}
+
+void write_files(const Config& config, const RunFolder& folder, const Vocabularies& vocabularies) {
+  write_file(folder.config, to_json(config).dump(2) + "\n");
+  if (vocabularies.joint) {
+    write_file(folder.vocabulary, vocabularies.source.serialized());
+  } else {
+    write_file(folder.source_vocabulary, vocabularies.source.serialized());
+    write_file(folder.target_vocabulary, vocabularies.target.serialized());
+  }
+}
+
+// In the run's folder, which is this run's alone.
+Ending run(const Config& config,
+           const RunFolder& folder,
+           const std::optional<Checkpoint>& checkpoint,
+           bool accept_changed_text) {
+  Progress progress(stderr);
+  const auto device = device_of(config.device);
+  const bool bfloat16 = config.dtype == "bfloat16";
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  if (device.is_cuda()) prefer_short_attention();
+
+  std::optional<Vocabularies> stored;
+  if (checkpoint) stored = stored_vocabularies(*checkpoint, folder.last);
+  const auto text = read_text(config, std::move(stored), progress);
+  const auto schedule = schedule_of(config, text.train.pairs);
+  BatchSource source([&](int64_t epoch) { return schedule.epoch(epoch); });
+
+  torch::manual_seed(static_cast<uint64_t>(config.seed));
+  auto model = make_model(config, text.vocabularies.sizes());
+  model->to(device);
+  const auto loss_of = [&](const std::vector<int64_t>& indices) {
+    auto batch = make_batch(text.train.pairs, indices);
+    const auto tokens = batch.target_tokens;
+    return BatchLoss{tokens, [&, batch = std::move(batch)] {
+                       return summed_loss(*model, batch, device, bfloat16, config.label_smoothing);
+                     }};
+  };
+  UpdateStep step(model.ptr(),
+                  std::make_unique<train::FusedAdam>(model->parameters(),
+                                                     train::FusedAdamOptions()
+                                                         .beta1(config.beta1)
+                                                         .beta2(config.beta2)
+                                                         .eps(config.eps)
+                                                         .weight_decay(config.weight_decay)
+                                                         .max_norm(config.clip_norm)),
+                  device,
+                  loss_of,
+                  [&](int64_t update) { return learning_rate(config, update); });
+
+  Validator::Measure measure;
+  if (!text.valid.pairs.empty()) {
+    ValidationOptions options;
+    options.batch_tokens = config.batch_tokens;
+    options.max_length = config.max_length;
+    options.sentences = config.valid_sentences;
+    measure = [&, options] {
+      return validate(*model, text.vocabularies, text.valid, device, bfloat16, options).report();
+    };
+  }
+  Validator validator(measure);
+
+  Trainee trainee;
+  trainee.describe = [&](Checkpoint& to) { describe_model(to, config, text.vocabularies); };
+  trainee.advice = [&] { return advice(config, model->scheme()); };
+  TrainLoop loop(config, folder, text.texts, progress, source, step, validator);
+  std::optional<AdminProfile> profile;
+  if (checkpoint) {
+    loop.resume(*checkpoint, folder.last, accept_changed_text);
+    if (model->scheme().profiled) {
+      trainee.texts["profile"] = text_of(*checkpoint, "profile", folder.last);
+    }
+  } else if (model->scheme().profiled) {
+    const auto batch = make_batch(text.train.pairs, schedule.epoch(0).front());
+    profile = profiled(model, config, [&] {
+      summed_loss(*model, batch, device, /*bfloat16=*/false, config.label_smoothing);
+    });
+    trainee.texts["profile"] = profile->to_text();
+    write_file(folder.profile, profile->to_text());
+  }
+  write_files(config, folder, text.vocabularies);
+  loop.open_log();
+  if (profile) {
+    loop.log({{"event", "profile"},
+              {"step", loop.updates()},
+              {"encoder", profile->encoder},
+              {"decoder", profile->decoder}});
+  }
+  say_what_is_trained(config, text, model, schedule, device, progress);
+  return loop.run(std::move(trainee));
+}
+
 }  // namespace
 
 Ending train(const Config& config, bool resume, bool accept_changed_text) {
-  device_of(config);
+  device_of(config.device);
   const bool joint = config.separate_vocabularies == 0;
   check_memory(config, {config.vocab_size, config.vocab_size, joint}, 4);
   for (const auto& file : {config.vocabulary, config.source_vocabulary, config.target_vocabulary}) {
     if (!file.empty() && !resume) Vocabulary::load_file(file);  // before anything takes time
   }
   const RunFolder folder(config.run_dir);
-  if (!resume) {
-    check_free(folder);
-    std::error_code error;
-    std::filesystem::create_directories(folder.path, error);
-    if (error) throw FileError(folder.path + ": " + error.message());
-  } else if (!exists(folder.last)) {
-    load_last(folder);  // says what there is instead
+  const OpenRun opened(folder,
+                       {folder.vocabulary, folder.source_vocabulary, folder.target_vocabulary},
+                       resume);
+  if (const auto& checkpoint = opened.checkpoint()) {
+    const auto before = stored_config(*checkpoint, folder.last);
+    check_resumable(before, config);
+    check_same_vocabularies(*checkpoint, folder, before, config);
   }
-  const FolderLock lock(folder.lock);
-  for (const auto& file : {folder.config, folder.log, folder.last, folder.best}) {
-    check_writable(file);
-  }
-  if (joint) {
-    check_writable(folder.vocabulary);
-  } else {
-    check_writable(folder.source_vocabulary);
-    check_writable(folder.target_vocabulary);
-  }
-  std::optional<Checkpoint> checkpoint;
-  if (resume) {
-    checkpoint = load_last(folder);
-    const auto run = stored_config(*checkpoint, folder.last);
-    check_resumable(run, config);
-    check_same_vocabularies(*checkpoint, folder, run, config);
-  } else {
-    check_free(folder);  // another run may have begun there meanwhile, and ended
-  }
-  return Trainer(config, std::move(checkpoint), accept_changed_text).run();
+  return run(config, folder, opened.checkpoint(), accept_changed_text);
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,26 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "common/train_loop.hpp"
 #include "config.hpp"
 
-namespace evenkeel::translation {
-
-/// Why a training run ended.
-enum class Ending { kFinished, kTime, kStopped, kDiverged };
-
-constexpr const char* to_string(Ending ending) {
-  switch (ending) {
-    case Ending::kFinished:
-      return "finished";
-    case Ending::kTime:
-      return "time";
-    case Ending::kStopped:
-      return "stopped";
-    case Ending::kDiverged:
-      return "diverged";
-  }
-  return "?";
-}
+namespace evenkeel::examples::translation {
 
 /// Trains as the config has it, in the folder `run_dir`, which one run at a time may have:
 ///
@@ -42,4 +26,4 @@ constexpr const char* to_string(Ending ending) {
 /// its last checkpoint with half the learning rate, `divergence_retries` times.
 Ending train(const Config& config, bool resume, bool accept_changed_text = false);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -9,14 +9,14 @@
 #include <cstddef>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 void translate_lines(TrainedModel& trained,
                      LineReader& reader,
                      FileWriter& writer,
                      const TranslateLinesOptions& options,
                      const std::function<void(const std::string& text)>& warn) {
-  const auto device = device_of(trained.config);
+  const auto device = device_of(trained.config.device);
   const bool bfloat16 = trained.config.dtype == "bfloat16";
   const auto limit = static_cast<std::size_t>(options.max_length);
   std::vector<std::vector<int64_t>> waiting;
@@ -49,4 +49,4 @@ void translate_lines(TrainedModel& trained,
   translate_waiting();
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "common/files.hpp"
+#include "common/line_reader.hpp"
 #include "decode.hpp"
-#include "files.hpp"
-#include "line_reader.hpp"
 #include "run_folder.hpp"
 
 #include <cstdint>
 #include <functional>
 #include <string>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// Options for `translate_lines`.
 struct TranslateLinesOptions {
@@ -30,4 +30,4 @@ void translate_lines(TrainedModel& trained,
                      const TranslateLinesOptions& options,
                      const std::function<void(const std::string& text)>& warn);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

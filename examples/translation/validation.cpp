@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <nlohmann/json.hpp>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 namespace {
 
@@ -35,26 +35,24 @@ double loss_a_token(nn::TransformerImpl& model,
 
 }  // namespace
 
-std::string Validation::score_of() const {
-  return bleu ? fmt::format("BLEU of {} sentences", sentences) : "loss";
-}
-
-nlohmann::json Validation::to_json() const {
-  nlohmann::json entry{{"event", "valid"}, {"loss", loss}, {"perplexity", std::exp(loss)}};
-  if (!bleu) return entry;
-  entry["bleu"] = *bleu;
-  entry["samples"] = nlohmann::json::array();
-  for (const auto& sample : samples) {
-    entry["samples"].push_back({{"source", sample.source},
-                                {"reference", sample.reference},
-                                {"hypothesis", sample.hypothesis}});
+ValidationReport Validation::report() const {
+  ValidationReport report;
+  report.loss = loss;
+  report.score = bleu ? *bleu : -loss;
+  report.score_of = bleu ? fmt::format("BLEU of {} sentences", sentences) : "loss";
+  report.entry = {{"event", "valid"}, {"loss", loss}, {"perplexity", std::exp(loss)}};
+  report.line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
+  if (!bleu) return report;
+  report.line += fmt::format("  BLEU {:.2f}", *bleu);
+  report.entry["bleu"] = *bleu;
+  auto& entries = report.entry["samples"] = nlohmann::json::array();
+  for (const auto& [source, reference, hypothesis] : samples) {
+    entries.push_back({{"source", source}, {"reference", reference}, {"hypothesis", hypothesis}});
+    if (report.details.size() >= 3) continue;
+    report.details.push_back(
+        fmt::format("    {}\n    = {}\n    > {}", source, reference, hypothesis));
   }
-  return entry;
-}
-
-std::string Validation::to_line() const {
-  return fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss)) +
-         (bleu ? fmt::format("  BLEU {:.2f}", *bleu) : "");
+  return report;
 }
 
 Validation validate(nn::TransformerImpl& model,
@@ -87,4 +85,4 @@ Validation validate(nn::TransformerImpl& model,
   return result;
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

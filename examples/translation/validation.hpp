@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "common/validator.hpp"
 #include "corpus.hpp"
-#include "vocabulary.hpp"
+#include "vocabularies.hpp"
 
 #include <evenkeel/nn/transformer.hpp>
 
 #include <torch/types.h>
-#include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// A translation beside what it should be.
 struct Sample {
@@ -30,14 +30,8 @@ struct Validation {
   int64_t sentences = 0;       ///< How many that were.
   std::vector<Sample> samples;
 
-  /// The higher the better: BLEU where there is one, else the loss below 0.
-  double score() const { return bleu ? *bleu : -loss; }
-  /// What `score()` is, as in "BLEU of 500 sentences" or "loss".
-  std::string score_of() const;
-  /// As the log has it.
-  nlohmann::json to_json() const;
-  /// As the terminal has it.
-  std::string to_line() const;
+  /// As the trainer's loop has it. The score is BLEU where there is one, else the loss below 0.
+  ValidationReport report() const;
 };
 
 /// Options for `validate`.
@@ -55,4 +49,4 @@ Validation validate(nn::TransformerImpl& model,
                     bool bfloat16,
                     const ValidationOptions& options);
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

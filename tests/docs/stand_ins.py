@@ -14,7 +14,12 @@ TEXT = (
 CHECKOUT = "find evenkeel/ -mindepth 1 -maxdepth 1 ! -name 'build*' ! -name '.*' -exec ln -s {} . ';'"
 
 # What has to be there before a page's first command.
-BEFORE = {"README.md": [CHECKOUT], "docs/contributing.md": [CHECKOUT], "docs/trainer.md": [CHECKOUT, TEXT]}
+BEFORE = {
+    "README.md": [CHECKOUT],
+    "docs/contributing.md": [CHECKOUT],
+    "docs/language_model.md": [CHECKOUT],
+    "docs/trainer.md": [CHECKOUT, TEXT],
+}
 
 SMALL = "--vocab-size 60 --embed-dim 32 --num-heads 4 --dim-feedforward 64 --batch-tokens 500"
 
@@ -48,6 +53,16 @@ STAND_INS = [
         r"cmake --build (\S+) --target evenkeel-translate",
         r'mkdir -p \1/examples/translation && ln -s "$(command -v evenkeel-translate)" \1/examples/translation/',
         "the tests have built it",
+    ),
+    (
+        r"cmake --build (\S+) --target evenkeel-lm",
+        r'mkdir -p \1/examples/language_model && ln -s "$(command -v evenkeel-lm)" \1/examples/language_model/',
+        "the tests have built it",
+    ),
+    (
+        r"(.*evenkeel-lm train .*) --max-steps 600 --valid-every 200 --log-every 100 (.*)",
+        r"\1 --max-steps 6 --valid-every 3 --log-every 3 --valid-sequences 16 \2",
+        "takes two minutes on a CPU",
     ),
     (
         r"(evenkeel-translate train .*)-layers 18 (.*)-layers 18 (.*)",

@@ -2,16 +2,17 @@
 // A checkpoint: read or refused by a CheckpointError. The first byte says what follows it: the
 // bytes of a file; a header without checksums, an LF, and the data, to which the right checksums
 // are added, so that what is behind them is reached; or the state of a run.
+#include "common/checkpoint.hpp"
+#include "common/checksum.hpp"
+#include "common/json_text.hpp"
+#include "common/run_state.hpp"
 #include "fuzz.hpp"
-#include "translation/checkpoint.hpp"
-#include "translation/checksum.hpp"
-#include "translation/json_text.hpp"
 #include "translation/run_folder.hpp"
-#include "translation/run_state.hpp"
 
 #include <optional>
 
-using namespace evenkeel::translation;
+using namespace evenkeel::examples;
+using namespace evenkeel::examples::translation;
 
 namespace {
 

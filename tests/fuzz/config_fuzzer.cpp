@@ -9,7 +9,8 @@
 
 #include <sstream>
 
-using namespace evenkeel::translation;
+using namespace evenkeel::examples;
+using namespace evenkeel::examples::translation;
 
 namespace {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The log of a run that is resumed: what stays of it are lines of the input, in their order, and
 // all of them stay the next time.
+#include "common/run_log.hpp"
 #include "fuzz.hpp"
-#include "translation/run_log.hpp"
 
 #include <algorithm>
 #include <sstream>
 
-using namespace evenkeel::translation;
+using namespace evenkeel::examples;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::string input(text_of(data, size));

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Text of any bytes: read to its end or refused by a TextError, alike by name and from standard
 // input, and every line is UTF-8 that stands in the input.
+#include "common/line_reader.hpp"
+#include "common/text.hpp"
 #include "fuzz.hpp"
-#include "translation/line_reader.hpp"
-#include "translation/parallel_text.hpp"
 
 #include <algorithm>
 #include <vector>
 
-using namespace evenkeel::translation;
+using namespace evenkeel::examples;
 
 namespace {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The bytes of a SentencePiece model: loaded or refused by a VocabularyError. What is loaded
 // encodes and decodes any text.
+#include "common/vocabulary.hpp"
 #include "fuzz.hpp"
-#include "translation/vocabulary.hpp"
 
 #include <algorithm>
 #include <random>
 
-using namespace evenkeel::translation;
+using namespace evenkeel::examples;
 
 extern "C" std::size_t LLVMFuzzerMutate(uint8_t* data, std::size_t size, std::size_t most);
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reads the checkpoint that tests/unit/translation/checkpoint_test.cpp wrote with Python's package.
+"""Reads the checkpoint that tests/unit/common/checkpoint_test.cpp wrote with Python's package.
 
     python safetensors_reader.py REFERENCE_FOLDER
 

@@ -42,4 +42,22 @@ inline double inverse_sqrt_no_warmup_lr(int64_t step, double peak, int64_t decay
   return peak * std::sqrt(p / (p + static_cast<double>(step)));
 }
 
+/// The learning rate of update `step`, from 1: it rises linearly to `peak` over `warmup` updates, 0
+/// for none, then falls linearly, to 0 at update `steps` and after it.
+/// Source: Hugging Face transformers, `get_linear_schedule_with_warmup`, at its step `step`.
+/// Throws std::invalid_argument for step < 1, warmup < 0 or steps < warmup.
+inline double linear_lr(int64_t step, double peak, int64_t warmup, int64_t steps) {
+  evenkeel::detail::require(
+      step >= 1 && warmup >= 0 && steps >= warmup,
+      "linear_lr: expected step >= 1, warmup >= 0 and steps >= warmup, but got ",
+      step,
+      ", ",
+      warmup,
+      " and ",
+      steps);
+  if (step <= warmup) return peak * static_cast<double>(step) / static_cast<double>(warmup);
+  if (step >= steps) return 0.0;
+  return peak * static_cast<double>(steps - step) / static_cast<double>(steps - warmup);
+}
+
 }  // namespace evenkeel::train

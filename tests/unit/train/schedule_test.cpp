@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 
 namespace evenkeel::train {
 namespace {
@@ -61,6 +62,28 @@ TEST(InverseSqrtNoWarmupTest, CountsFromOne) {
   EXPECT_TRUE(throws<Error>(
       [] { inverse_sqrt_no_warmup_lr(1, 1e-3, 0); },
       "inverse_sqrt_no_warmup_lr: expected step and decay_period >= 1, but got 1 and 0"));
+}
+
+TEST(LinearTest, RisesToThePeakThenFallsToZero) {
+  EXPECT_TRUE(all_close(linear_lr(1, 1e-3, 50, 1000), 2e-5));
+  EXPECT_TRUE(all_close(linear_lr(50, 1e-3, 50, 1000), 1e-3));
+  EXPECT_TRUE(all_close(linear_lr(525, 1e-3, 50, 1000), 5e-4));
+  EXPECT_TRUE(all_close(linear_lr(999, 1e-3, 50, 1000), 1e-3 / 950.0));
+  EXPECT_EQ(linear_lr(1000, 1e-3, 50, 1000), 0.0);
+  EXPECT_EQ(linear_lr(2000, 1e-3, 50, 1000), 0.0);
+}
+
+TEST(LinearTest, WithoutWarmUpFallsFromTheStart) {
+  EXPECT_TRUE(all_close(linear_lr(1, 1.0, 0, 4), 0.75));
+  EXPECT_TRUE(all_close(linear_lr(3, 1.0, 0, 4), 0.25));
+}
+
+TEST(LinearTest, RefusesWhatIsOutOfRange) {
+  const std::string text =
+      "linear_lr: expected step >= 1, warmup >= 0 and steps >= warmup, but got ";
+  EXPECT_TRUE(throws<Error>([] { linear_lr(0, 1e-3, 5, 9); }, text + "0, 5 and 9"));
+  EXPECT_TRUE(throws<Error>([] { linear_lr(1, 1e-3, -1, 9); }, text + "1, -1 and 9"));
+  EXPECT_TRUE(throws<Error>([] { linear_lr(1, 1e-3, 10, 9); }, text + "1, 10 and 9"));
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "translation/batches.hpp"
 
-#include "translation/vocabulary.hpp"
+#include "common/random.hpp"
+#include "common/vocabulary.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 using Batches = std::vector<std::vector<int64_t>>;
@@ -120,44 +121,6 @@ TEST(MakeBatchTest, RefusesIndicesWithoutAPair) {
             "make_batch: expected indices from 0 to 2, but got -1");
   EXPECT_EQ(error_of<std::invalid_argument>([&] { make_batch(all, {}); }),
             "make_batch: expected at least one index, but got none");
-}
-
-TEST(SplitMix64Test, GivesThePublishedNumbers) {
-  // https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64
-  SplitMix64 random(1234567);
-  for (const uint64_t expected : {6457827717110365317U,
-                                  3203168211198807973U,
-                                  9817491932198370423U,
-                                  4593380528125082431U,
-                                  16408922859458223821U}) {
-    EXPECT_EQ(random.next(), expected);
-  }
-}
-
-TEST(SplitMix64Test, DrawsAllNumbersBelowABoundAlikeOften) {
-  SplitMix64 random(3);
-  std::vector<int> counts(7);
-  for (int i = 0; i < 70000; ++i) {
-    ++counts.at(random.below(7));
-  }
-  for (const auto count : counts) {
-    EXPECT_NEAR(count, 10000, 500);  // five standard deviations
-  }
-}
-
-TEST(SplitMix64Test, DoesNotPreferSmallNumbersBelowALargeBound) {
-  const uint64_t quarter = uint64_t{1} << 62;
-  SplitMix64 random(3);
-  int small = 0;
-  for (int i = 0; i < 30000; ++i) {
-    small += random.below(3 * quarter) < quarter ? 1 : 0;
-  }
-  EXPECT_NEAR(small, 10000, 500);  // 15000 for the plain remainder
-}
-
-TEST(SplitMix64Test, DrawsNothingElseThanZeroBelowOne) {
-  SplitMix64 random(3);
-  EXPECT_EQ(random.below(1), 0U);
 }
 
 TEST(BatchScheduleTest, HasEveryPairOnceAnEpoch) {
@@ -356,4 +319,4 @@ TEST(BatchScheduleTest, RefusesNegativeEpochs) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

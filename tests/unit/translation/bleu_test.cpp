@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 constexpr double kTolerance = 1e-9;
@@ -240,4 +240,4 @@ TEST_F(SacreBleuTest, PrintsTheSameLines) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -11,7 +11,7 @@
 #include <ostream>
 #include <string>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 Config usable() {
@@ -243,4 +243,4 @@ TEST(ConfigTest, NumbersOfTheCommandLineAreReadExactlyOrRefused) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "translation/decode.hpp"
 
+#include "common/vocabulary.hpp"
 #include "translation/model.hpp"
-#include "translation/vocabulary.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -41,7 +41,7 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     // Outputs of a fresh model are nearly uniform; these differ enough for no two to tie.
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model_->parameters()) parameter.mul_(1.7);
-    device_ = device_of(config);
+    device_ = device_of(config.device);
     model_->to(device_);
     model_->eval();
   }
@@ -159,4 +159,4 @@ TEST_P(DecodeTest, TheModelComesBackInItsMode) {
 INSTANTIATE_TEST_SUITE_P(Devices, DecodeTest, ::testing::Values("cpu", "cuda"));
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "temporary_folder.hpp"
-#include "translation/batches.hpp"
+#include "common/random.hpp"
+#include "common/temporary_folder.hpp"
 #include "translation/config.hpp"
 
 #include <array>
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 
 /// A made-up language pair: every word has one translation, and the order is turned round.
 /// Writes `train` and `valid` files whose sentences differ, and a config for a model that learns
@@ -109,4 +109,4 @@ inline std::vector<double> values(const std::vector<nlohmann::json>& log,
   return found;
 }
 
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

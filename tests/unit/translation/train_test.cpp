@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "translation/train.hpp"
 
+#include "common/checkpoint.hpp"
+#include "common/files.hpp"
+#include "common/lock.hpp"
+#include "common/text.hpp"
 #include "toy_task.hpp"
 #include "translation/bleu.hpp"
-#include "translation/checkpoint.hpp"
 #include "translation/decode.hpp"
-#include "translation/files.hpp"
-#include "translation/lock.hpp"
-#include "translation/parallel_text.hpp"
 #include "translation/run_folder.hpp"
 
 #include <evenkeel/residual/registry.hpp>
@@ -29,7 +29,7 @@
 #include <utility>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 // The run's translations of its validation text.
@@ -40,7 +40,7 @@ std::vector<std::string> translations_of(const Config& config, int64_t beam) {
   return translate(*trained.model,
                    trained.vocabularies,
                    read_lines(config.valid_source.front()),
-                   device_of(trained.config),
+                   device_of(trained.config.device),
                    /*bfloat16=*/false,
                    options);
 }
@@ -697,4 +697,4 @@ TEST_F(TrainTest, ItsConfigReadsBackAsItWas) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "translation/translate_lines.hpp"
 
-#include "temporary_folder.hpp"
+#include "common/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace evenkeel::translation {
+namespace evenkeel::examples::translation {
 namespace {
 
 class TranslateLinesTest : public ::testing::Test {
@@ -111,4 +111,4 @@ TEST_F(TranslateLinesTest, ATranslationComesBeforeTheNextLineDoes) {
 }
 
 }  // namespace
-}  // namespace evenkeel::translation
+}  // namespace evenkeel::examples::translation

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#include "checkpoint_parts.hpp"
+
+#include "numbers.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <torch/utils.h>
+
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::examples {
+
+namespace {
+
+constexpr const char* kModel = "model.";
+
+// Parameters and buffers with their names in the checkpoint.
+std::vector<std::pair<std::string, torch::Tensor>> tensors_of(const torch::nn::Module& module) {
+  std::vector<std::pair<std::string, torch::Tensor>> tensors;
+  for (const auto& item : module.named_parameters()) {
+    tensors.emplace_back(kModel + item.key(), item.value());
+  }
+  for (const auto& item : module.named_buffers()) {
+    tensors.emplace_back(kModel + item.key(), item.value());
+  }
+  return tensors;
+}
+
+std::string told(const torch::Tensor& tensor) {
+  return c10::str(tensor.scalar_type(), " of shape ", tensor.sizes());
+}
+
+}  // namespace
+
+void store_module(Checkpoint& checkpoint, const torch::nn::Module& module) {
+  for (const auto& [name, tensor] : tensors_of(module)) checkpoint.tensors[name] = tensor;
+}
+
+void restore_module(const Checkpoint& checkpoint,
+                    const std::string& file,
+                    torch::nn::Module& module) {
+  const auto tensors = tensors_of(module);
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : tensors) {
+    tensor_like(checkpoint, name, tensor, file);
+    names.insert(name);
+  }
+  for (const auto& item : checkpoint.tensors) {
+    if (item.first.rfind(kModel, 0) == 0 && names.count(item.first) == 0) {
+      throw CheckpointError(fmt::format(
+          "{}: expected the tensors of the model that its config has, but {} is another",
+          file,
+          item.first));
+    }
+  }
+  const torch::NoGradGuard no_grad;
+  for (auto [name, tensor] : tensors) tensor.copy_(checkpoint.tensors.at(name));
+}
+
+const torch::Tensor& tensor_like(const Checkpoint& checkpoint,
+                                 const std::string& name,
+                                 const torch::Tensor& like,
+                                 const std::string& file) {
+  const auto found = checkpoint.tensors.find(name);
+  const bool there = found != checkpoint.tensors.end();
+  if (!there || found->second.sizes() != like.sizes() ||
+      found->second.scalar_type() != like.scalar_type()) {
+    throw CheckpointError(fmt::format("{}: expected {}, {}, but it is {}",
+                                      file,
+                                      name,
+                                      told(like),
+                                      there ? told(found->second) : "missing"));
+  }
+  if (!all_finite({found->second})) {
+    throw CheckpointError(
+        fmt::format("{}: expected {} to be finite, but there are NaN or infinite values in it",
+                    file,
+                    name));
+  }
+  return found->second;
+}
+
+const std::string& text_of(const Checkpoint& checkpoint,
+                           const char* name,
+                           const std::string& file) {
+  const auto found = checkpoint.texts.find(name);
+  if (found == checkpoint.texts.end()) {
+    throw CheckpointError(fmt::format("{}: expected {} in it, but there is none", file, name));
+  }
+  return found->second;
+}
+
+int64_t updates_of(const Checkpoint& checkpoint, const std::string& file) {
+  const auto& text = text_of(checkpoint, "step", file);
+  const auto step = parse_integer(text);
+  if (!step || *step < 0) {
+    throw CheckpointError(
+        fmt::format("{}: expected its step as an integer from 0, but got {}", file, text));
+  }
+  return *step;
+}
+
+void store_vocabulary(Checkpoint& checkpoint, const char* name, const Vocabulary& vocabulary) {
+  const auto& bytes = vocabulary.serialized();
+  auto tensor = torch::empty({static_cast<int64_t>(bytes.size())}, torch::kUInt8);
+  std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  checkpoint.tensors[name] = tensor;
+}
+
+Vocabulary stored_vocabulary(const Checkpoint& checkpoint,
+                             const char* name,
+                             const std::string& file) {
+  const auto found = checkpoint.tensors.find(name);
+  if (found == checkpoint.tensors.end() || found->second.scalar_type() != torch::kUInt8) {
+    throw CheckpointError(fmt::format("{}: expected a {} in it, but there is none", file, name));
+  }
+  try {
+    return Vocabulary::load(std::string_view(static_cast<const char*>(found->second.data_ptr()),
+                                             static_cast<size_t>(found->second.numel())));
+  } catch (const VocabularyError& error) {
+    throw CheckpointError(fmt::format("{}: {}: {}", file, name, error.what()));
+  }
+}
+
+}  // namespace evenkeel::examples

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "checkpoint.hpp"
+#include "vocabulary.hpp"
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+
+namespace evenkeel::examples {
+
+/// Adds a model's parameters and buffers.
+void store_module(Checkpoint& checkpoint, const torch::nn::Module& module);
+
+/// Copies parameters and buffers into `module`. Throws CheckpointError, and changes nothing, if one
+/// is missing, of another shape or dtype, or not finite, and if there are others.
+void restore_module(const Checkpoint& checkpoint,
+                    const std::string& file,
+                    torch::nn::Module& module);
+
+/// A tensor of a checkpoint. Throws CheckpointError unless it is there, of the shape and dtype of
+/// `like` and finite.
+const torch::Tensor& tensor_like(const Checkpoint& checkpoint,
+                                 const std::string& name,
+                                 const torch::Tensor& like,
+                                 const std::string& file);
+
+/// The text of that name in a checkpoint. Throws CheckpointError if there is none.
+const std::string& text_of(const Checkpoint& checkpoint, const char* name, const std::string& file);
+
+/// The updates after which a checkpoint was saved. Throws CheckpointError if it does not say.
+int64_t updates_of(const Checkpoint& checkpoint, const std::string& file);
+
+/// Adds a vocabulary under a name.
+void store_vocabulary(Checkpoint& checkpoint, const char* name, const Vocabulary& vocabulary);
+
+/// The vocabulary of that name. Throws CheckpointError if there is none, or one that is damaged.
+Vocabulary stored_vocabulary(const Checkpoint& checkpoint,
+                             const char* name,
+                             const std::string& file);
+
+}  // namespace evenkeel::examples

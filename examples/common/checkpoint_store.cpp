@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#include "checkpoint_store.hpp"
+
+#include "files.hpp"
+
+#include <unistd.h>
+
+#include <ratio>
+#include <utility>
+
+namespace evenkeel::examples {
+
+bool CheckpointStore::due(int64_t updates) const {
+  using Minutes = std::chrono::duration<double, std::ratio<60>>;
+  const Minutes minutes = std::chrono::steady_clock::now() - saved_at_;
+  const bool by_time = options_.save_minutes > 0.0 && minutes.count() >= options_.save_minutes;
+  return by_time || saved_ < 0 || updates / options_.save_every > saved_ / options_.save_every;
+}
+
+void CheckpointStore::save_last(int64_t updates, const std::function<Checkpoint()>& make) {
+  if (saved_ >= 0 && saved_ != updates && options_.keep_last > 1) {
+    keep_copy(files_.last, files_.earlier(saved_));
+    kept_.push_back(saved_);
+  }
+  while (static_cast<int64_t>(kept_.size()) >= options_.keep_last) {
+    ::unlink(files_.earlier(kept_.front()).c_str());
+    kept_.erase(kept_.begin());
+  }
+  save_checkpoint(make(), files_.last);
+  saved_ = updates;
+  begin();
+}
+
+void CheckpointStore::save_best(const Checkpoint& checkpoint) const {
+  save_checkpoint(checkpoint, files_.best);
+}
+
+Checkpoint CheckpointStore::load_to_go_back() {
+  const bool tried = saved_ == went_back_to_ && !kept_.empty();
+  auto checkpoint = load_checkpoint(tried ? files_.earlier(kept_.back()) : files_.last);
+  if (tried) {
+    saved_ = kept_.back();
+    kept_.pop_back();
+  }
+  went_back_to_ = saved_;
+  return checkpoint;
+}
+
+void CheckpointStore::resume(int64_t updates, std::vector<int64_t> kept) {
+  saved_ = updates;
+  kept_ = std::move(kept);
+}
+
+}  // namespace evenkeel::examples

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "files.hpp"
+#include "run_files.hpp"
+#include "settings.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace evenkeel::examples {
+
+/// Options for the settings of a `Config`, and what the command line says of them. See
+/// `settings_to_json` for what a Config is.
+template <typename Config>
+class SettingWords {
+ public:
+  /// Adds an option for every setting that is wanted.
+  template <typename Wanted>
+  void add_to(CLI::App& command, const Wanted& wanted) {
+    const Config defaults;
+    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
+      if (!wanted(name)) return;
+      using Field = std::decay_t<decltype(field)>;
+      constexpr bool kList = std::is_same_v<Field, std::vector<std::string>>;
+      const auto other_name = std::string(name) == "lr" ? ",--learning-rate" : "";
+      auto* option = command.add_option("--" + std::string(name) + other_name, words_[name], help);
+      if (!kList) option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+      if constexpr (std::is_arithmetic_v<Field>) {
+        option->default_str(CLI::detail::to_string(field));
+        option->type_name(std::is_same_v<Field, double> ? "FLOAT" : "INT");
+      }
+    });
+  }
+
+  /// `config` with what was said.
+  Config over(Config config) const {
+    for (const auto& [name, words] : words_) {
+      if (!words.empty()) set_setting(config, name, words);
+    }
+    return config;
+  }
+
+ private:
+  std::map<std::string, std::vector<std::string>> words_;
+};
+
+/// A subcommand that lists what has a name, a title and a summary: schemes, inits.
+template <typename Named>
+struct ListCommand {
+  ListCommand(CLI::App& app, const char* name, const char* help, const std::vector<Named>& all_)
+      : all(all_), command(app.add_subcommand(name, help)) {
+    command->add_flag("--json", json, "print JSON, one object per line");
+  }
+
+  void run() const {
+    size_t name = 0;
+    size_t title = 0;
+    for (const auto& each : all) {
+      name = std::max(name, each.name.size());
+      title = std::max(title, each.title.size());
+    }
+    std::string text;
+    for (const auto& each : all) {
+      const nlohmann::json object{{"name", each.name},
+                                  {"title", each.title},
+                                  {"summary", each.summary}};
+      text +=
+          json
+              ? object.dump() + "\n"
+              : fmt::format("{:{}}  {:{}}  {}\n", each.name, name, each.title, title, each.summary);
+    }
+    write_file("", text);
+  }
+
+  const std::vector<Named>& all;
+  CLI::App* command;
+  bool json = false;
+};
+
+/// `train`: what the command line, --config and a checkpoint say, the first the strongest.
+template <typename Config>
+struct TrainCommand {
+  explicit TrainCommand(CLI::App& app)
+      : command(app.add_subcommand("train", "train a model; see also --config")) {
+    command->add_option("--config", file, "JSON of settings, as a run writes it");
+    command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
+    command->add_flag("--accept-changed-text",
+                      accept_changed_text,
+                      "resume with another training text, from the next epoch");
+    words.add_to(*command, [](const std::string&) { return true; });
+  }
+
+  /// `stored` reads the config of a checkpoint.
+  template <typename Stored>
+  Config config(const Stored& stored) const {
+    Config settings;
+    if (resume) {
+      const auto run_dir = words.over({}).run_dir;
+      if (run_dir.empty())
+        throw ConfigError("--run-dir: expected a folder to resume, but got none");
+      const RunFiles files(run_dir);
+      settings = stored(load_last(files), files.last);
+      settings.run_dir = run_dir;
+    }
+    if (!file.empty()) {
+      settings = settings_from_json(settings_object(read_file(file), file), settings, file);
+    }
+    return words.over(settings);
+  }
+
+  CLI::App* command;
+  std::string file;
+  bool resume = false;
+  bool accept_changed_text = false;
+  SettingWords<Config> words;
+};
+
+}  // namespace evenkeel::examples

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/residual/scheme.hpp>
+
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace evenkeel::examples {
+
+/// An invalid setting; the message names it, the expected values and the one given.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Settings that every training program has. A program's own settings derive from them.
+struct RunSettings {
+  int64_t max_steps = 10000;       ///< Updates; 0 for no limit.
+  double max_seconds = 0.0;        ///< Wall time; 0 for no limit.
+  int64_t valid_every = 500;       ///< Updates from one validation to the next.
+  int64_t log_every = 50;          ///< Updates from one line to the next.
+  int64_t save_every = 1000;       ///< Updates from one checkpoint to the next.
+  double save_minutes = 10.0;      ///< Minutes from one checkpoint to the next; 0 for no limit.
+  int64_t keep_last = 2;           ///< Checkpoints kept: the last and those before it.
+  int64_t divergence_retries = 2;  ///< Times that a diverged run goes back, at half the rate.
+  int64_t accumulate = 1;          ///< Batches per update.
+  std::string device = "auto";     ///< auto, cpu, cuda or cuda:N.
+  std::string dtype = "float32";   ///< float32, or bfloat16 by autocast.
+  int64_t threads = 0;             ///< Threads on the CPU; 0 for LibTorch's default.
+  int64_t seed = 1;                ///< Seed of weights, batches and dropout.
+  std::string run_dir;             ///< Folder of checkpoints, log and config.
+};
+
+/// Calls `visit(name, field, help, may_change)` for the settings of a run's length. `may_change`
+/// says that a resumed run may take another value than the run had.
+template <typename AnySettings, typename Visit>
+void for_each_length_setting(AnySettings& c, Visit&& visit) {
+  visit("max-steps", c.max_steps, "updates; 0 for no limit", true);
+  visit("max-seconds", c.max_seconds, "wall time of the training; 0 for no limit", true);
+  visit("valid-every", c.valid_every, "updates between validations", true);
+}
+
+/// The same for the settings of log, checkpoints, device and folder.
+template <typename AnySettings, typename Visit>
+void for_each_run_setting(AnySettings& c, Visit&& visit) {
+  visit("log-every", c.log_every, "updates between lines", true);
+  visit("save-every", c.save_every, "updates between checkpoints", true);
+  visit("save-minutes", c.save_minutes, "minutes between checkpoints; 0: updates count", true);
+  visit("keep-last", c.keep_last, "checkpoints kept, the last and those before it", true);
+  visit("divergence-retries",
+        c.divergence_retries,
+        "times that a diverged run goes back to its last checkpoint, at half the rate",
+        true);
+  visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
+  visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
+  visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
+  visit("seed", c.seed, "of weights, batches and dropout", false);
+  visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
+}
+
+/// Throws ConfigError for run settings that are out of range.
+void check_run_settings(const RunSettings& settings);
+
+/// Throws ConfigError, "--setting: expected ..., but got ...", unless `ok`.
+void expect(bool ok,
+            std::string_view setting,
+            std::string_view expected,
+            const nlohmann::json& got);
+
+/// Throws ConfigError unless the value is in this range.
+void expect_within(int64_t least, int64_t most, const char* setting, int64_t value);
+
+/// Throws ConfigError unless the value is finite and above 0.
+void expect_positive(const char* setting, double value);
+
+/// Throws ConfigError unless the value is finite and at least 0.
+void expect_not_negative(const char* setting, double value);
+
+/// Throws ConfigError unless the value is in [0, 1).
+void expect_share(const char* setting, double value);
+
+/// Throws ConfigError for a list in which a name is empty.
+void expect_names(const char* setting, const std::vector<std::string>& files);
+
+/// What `find` returns. Its c10::Error "find_scheme: expected ..." becomes a ConfigError of the
+/// option.
+template <typename Find>
+decltype(auto) found_for_option(const std::string& option, Find&& find) {
+  try {
+    return find();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    throw ConfigError("--" + option + text.substr(text.find(':')));
+  }
+}
+
+/// Returns the scheme of the given name. Throws ConfigError, which names the option, if there is
+/// none.
+const Scheme& scheme_of_option(const std::string& option, const std::string& name);
+
+/// A setting as JSON. A NaN or infinity is a string. Names of files may have any bytes: those that
+/// are not UTF-8 become {"hex": "..."}.
+nlohmann::json value_of(const std::string& text);
+nlohmann::json value_of(const std::vector<std::string>& texts);
+nlohmann::json value_of(int64_t number);
+nlohmann::json value_of(double number);
+template <typename T>
+nlohmann::json value_of(const std::optional<T>& field) {
+  return field ? value_of(*field) : nlohmann::json(nullptr);
+}
+
+/// A value of another type, or one that does not fit: what was expected instead.
+struct WrongType {
+  const char* expected;
+};
+
+/// Reads a setting from JSON. Throws WrongType.
+void read_setting(const nlohmann::json& value, int64_t& field);
+void read_setting(const nlohmann::json& value, double& field);
+void read_setting(const nlohmann::json& value, std::string& field);
+void read_setting(const nlohmann::json& value, std::vector<std::string>& field);
+template <typename T>
+void read_setting(const nlohmann::json& value, std::optional<T>& field) {
+  field.reset();
+  if (!value.is_null()) read_setting(value, field.emplace());
+}
+
+/// Reads a setting from words of the command line: numbers exactly, to their end. Throws WrongType.
+void parse_setting(const std::vector<std::string>& words, int64_t& field);
+void parse_setting(const std::vector<std::string>& words, double& field);
+void parse_setting(const std::vector<std::string>& words, std::string& field);
+void parse_setting(const std::vector<std::string>& words, std::vector<std::string>& field);
+template <typename T>
+void parse_setting(const std::vector<std::string>& words, std::optional<T>& field) {
+  parse_setting(words, field.emplace());
+}
+
+/// The JSON object of a text. Throws ConfigError, which begins with `where`.
+nlohmann::json settings_object(const std::string& text, const std::string& where);
+
+/// Throws ConfigError for a name in `settings` that is none of `names`.
+void check_setting_names(const nlohmann::json& settings,
+                         const std::vector<std::string>& names,
+                         const std::string& where);
+
+// The following work on any `Config` that has `for_each_setting(config, visit)`, found by
+// argument-dependent lookup; `visit(name, field, help, may_change)` as above.
+
+/// Every setting as JSON, under the names of the options.
+template <typename Config>
+nlohmann::json settings_to_json(const Config& config) {
+  auto result = nlohmann::json::object();
+  for_each_setting(config, [&](const char* name, const auto& field, const char*, bool) {
+    result[name] = value_of(field);
+  });
+  return result;
+}
+
+/// `base` with the settings that `settings` has. Throws ConfigError, which begins with `where`, for
+/// a name or type that is wrong.
+template <typename Config>
+Config settings_from_json(const nlohmann::json& settings, Config base, const std::string& where) {
+  if (!settings.is_object()) throw ConfigError(where + ": expected a JSON object of settings");
+  std::vector<std::string> names;
+  for_each_setting(base, [&](const char* name, auto& field, const char*, bool) {
+    names.emplace_back(name);
+    if (!settings.contains(name)) return;
+    try {
+      read_setting(settings[name], field);
+    } catch (const WrongType& wrong) {
+      throw ConfigError(fmt::format("{}: expected {} as {}, but got {}",
+                                    where,
+                                    name,
+                                    wrong.expected,
+                                    settings[name].dump()));
+    }
+  });
+  check_setting_names(settings, names, where);
+  return base;
+}
+
+/// Sets one setting as the command line has it. Throws ConfigError.
+template <typename Config>
+void set_setting(Config& config, const std::string& name, const std::vector<std::string>& words) {
+  for_each_setting(config, [&](const char* setting, auto& field, const char*, bool) {
+    if (name != setting) return;
+    try {
+      parse_setting(words, field);
+    } catch (const WrongType& wrong) {
+      throw ConfigError(
+          fmt::format("--{}: expected {}, but got {}", name, wrong.expected, words.back()));
+    }
+  });
+}
+
+/// Throws ConfigError if a resumed run would differ from the one it goes on from.
+template <typename Config>
+void check_resumable(const Config& run, const Config& asked) {
+  const auto now = settings_to_json(asked);
+  for_each_setting(run, [&](const char* name, const auto& field, const char*, bool may_change) {
+    const auto before = value_of(field);
+    if (may_change || before == now[name]) return;
+    throw ConfigError(fmt::format("--{}: expected {}, with which the run began, but got {}",
+                                  name,
+                                  before.dump(),
+                                  now[name].dump()));
+  });
+}
+
+}  // namespace evenkeel::examples

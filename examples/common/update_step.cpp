@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "update_step.hpp"
+
+#include "checkpoint_parts.hpp"
+#include "training_state.hpp"
+
+#include <evenkeel/residual/training_step.hpp>
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace evenkeel::examples {
+
+UpdateStep::UpdateStep(std::shared_ptr<torch::nn::Module> model,
+                       std::unique_ptr<train::FusedAdam> optimizer,
+                       torch::Device device,
+                       LossOf loss_of,
+                       Schedule schedule)
+    : model_(std::move(model)),
+      optimizer_(std::move(optimizer)),
+      device_(device),
+      loss_of_(std::move(loss_of)),
+      schedule_(std::move(schedule)),
+      device_loss_(torch::zeros({}, torch::dtype(torch::kFloat64).device(device))) {}
+
+int64_t UpdateStep::update(const std::vector<std::vector<int64_t>>& batches) {
+  std::vector<BatchLoss> losses;
+  int64_t tokens = 0;
+  for (const auto& batch : batches) tokens += losses.emplace_back(loss_of_(batch)).tokens;
+  if (gains_change_) gains_change_ = set_training_step(*model_, state_.updates + 1);
+  for (const auto& of_batch : losses) {
+    const auto loss = of_batch.total();
+    (loss / static_cast<double>(tokens)).backward();
+    device_loss_.add_(loss.detach());
+  }
+  ++state_.updates;
+  optimizer_->step(learning_rate());
+  optimizer_->zero_grad();
+  state_.tokens += tokens;
+  state_.window_tokens += tokens;
+  return tokens;
+}
+
+double UpdateStep::learning_rate() const {
+  return state_.lr_scale * schedule_(state_.updates);
+}
+
+double UpdateStep::last_loss() const {
+  return state_.window_loss / static_cast<double>(std::max<int64_t>(state_.window_tokens, 1));
+}
+
+double UpdateStep::window_loss() {
+  state_.window_loss += device_loss_.item<double>();
+  device_loss_.zero_();
+  return last_loss();
+}
+
+UpdateStep::LeftOut UpdateStep::begin_window() {
+  const auto total = optimizer_->skipped().item<int64_t>();
+  const auto skipped = total - std::exchange(skipped_, total);
+  const auto updates = state_.updates - std::exchange(window_began_, state_.updates);
+  skipped_in_a_row_ = skipped == updates ? skipped_in_a_row_ + skipped : 0;
+  state_.window_loss = 0.0;
+  state_.window_tokens = 0;
+  return {skipped, skipped_in_a_row_};
+}
+
+bool UpdateStep::made() const {
+  return optimizer_->grad_norm().isfinite().item<bool>();
+}
+
+bool UpdateStep::finite() {
+  auto tensors = model_->parameters();
+  for (const auto& parameter : model_->parameters()) {
+    const auto& state = optimizer_->state_of(parameter);
+    tensors.push_back(state.exp_avg());
+    tensors.push_back(state.exp_avg_sq());
+  }
+  for (const auto& buffer : model_->buffers()) tensors.push_back(buffer);
+  return all_finite(tensors);
+}
+
+void UpdateStep::store(Checkpoint& checkpoint) {
+  store_module(checkpoint, *model_);
+  store_training(checkpoint, *model_, *optimizer_, device_);
+}
+
+void UpdateStep::restore(const Checkpoint& checkpoint,
+                         const StepState& state,
+                         const std::string& file) {
+  restore_module(checkpoint, file, *model_);
+  restore_training(checkpoint, file, *model_, *optimizer_, device_);
+  state_ = state;
+  gains_change_ = true;
+  device_loss_.zero_();
+  optimizer_->zero_grad();
+  window_began_ = state_.updates;
+  skipped_in_a_row_ = 0;
+}
+
+}  // namespace evenkeel::examples

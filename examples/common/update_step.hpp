@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "checkpoint.hpp"
+#include "run_state.hpp"
+
+#include <evenkeel/train/fused_adam.hpp>
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace evenkeel::examples {
+
+/// The loss of a batch, before it is computed.
+struct BatchLoss {
+  int64_t tokens;                        ///< That are predicted.
+  std::function<torch::Tensor()> total;  ///< Runs the model: the loss, summed over the tokens.
+};
+
+/// Updates a model: forward, backward, optimizer, and the counts of all that. What it trains is
+/// told by two functions.
+class UpdateStep {
+ public:
+  /// The loss of the examples of these indices.
+  using LossOf = std::function<BatchLoss(const std::vector<int64_t>& indices)>;
+  /// The learning rate of an update, from 1.
+  using Schedule = std::function<double(int64_t update)>;
+
+  /// `optimizer` has the parameters of `model`, which are on `device`.
+  UpdateStep(std::shared_ptr<torch::nn::Module> model,
+             std::unique_ptr<train::FusedAdam> optimizer,
+             torch::Device device,
+             LossOf loss_of,
+             Schedule schedule);
+
+  /// One update of the weights, by the mean loss of all tokens of the batches. Returns the number
+  /// of tokens. Does not wait for a GPU.
+  int64_t update(const std::vector<std::vector<int64_t>>& batches);
+
+  const StepState& state() const { return state_; }
+
+  /// The learning rate of the update that was done last.
+  double learning_rate() const;
+
+  /// Multiplies the learning rate from now on.
+  void scale_learning_rate(double factor) { state_.lr_scale *= factor; }
+
+  /// The mean loss a token of the updates since `begin_window()`, up to the last look. Waits for no
+  /// device.
+  double last_loss() const;
+
+  /// The same up to now; waits for the device.
+  double window_loss();
+
+  /// Updates that were left out, since their gradients' norm was not finite.
+  struct LeftOut {
+    int64_t in_window;
+    int64_t in_a_row;  ///< In whole windows, up to now.
+  };
+
+  /// Begins the next window of the log. Returns what was left out in the last one.
+  LeftOut begin_window();
+
+  /// Whether the last update was made.
+  bool made() const;
+
+  /// Whether all weights, buffers and Adam's means are finite; waits for the device.
+  bool finite();
+
+  torch::Device device() const { return device_; }
+  torch::nn::Module& model() { return *model_; }
+
+  /// Adds model, optimizer and generators to a checkpoint.
+  void store(Checkpoint& checkpoint);
+
+  /// Copies them back. Throws CheckpointError, which names `file`.
+  void restore(const Checkpoint& checkpoint, const StepState& state, const std::string& file);
+
+ private:
+  std::shared_ptr<torch::nn::Module> model_;
+  std::unique_ptr<train::FusedAdam> optimizer_;
+  torch::Device device_;
+  LossOf loss_of_;
+  Schedule schedule_;
+  StepState state_;
+  bool gains_change_ = true;   // gains that follow the training step
+  torch::Tensor device_loss_;  // sum since the last look, on the device
+  int64_t window_began_ = 0;   // updates done then
+  int64_t skipped_ = 0;        // the optimizer's count then
+  int64_t skipped_in_a_row_ = 0;
+};
+
+}  // namespace evenkeel::examples

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#include "config.hpp"
+
+#include <evenkeel/init/inits.hpp>
+#include <evenkeel/train/schedule.hpp>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace evenkeel::examples::language_model {
+
+Scheme configured_scheme(const Config& config) {
+  auto scheme = scheme_of_option("scheme", config.scheme);
+  expect(!scheme.profiled, "scheme", "one that is not profiled, such as admin-o1", config.scheme);
+  if (config.init.empty()) return scheme;
+  return with_init(std::move(scheme),
+                   found_for_option("init", [&] { return find_init(config.init); }));
+}
+
+Config resolved(Config c) {
+  configured_scheme(c);
+  constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kMillion = 1'000'000;
+  expect(!c.text.empty(), "text", "a file of training text", value_of(c.text));
+  expect_names("text", c.text);
+  expect_names("valid-text", c.valid_text);
+  expect(c.documents == "file" || c.documents == "paragraph" || c.documents == "line",
+         "documents",
+         "file, paragraph or line",
+         c.documents);
+  expect(c.tokens == "bytes" || c.tokens == "pieces", "tokens", "bytes or pieces", c.tokens);
+  expect(c.tokens == "pieces" || c.vocabulary.empty(),
+         "vocabulary",
+         "--tokens pieces",
+         value_of(c.tokens));
+  check_vocabulary_settings(c);
+  expect_within(1, 10'000, "num-layers", c.num_layers);
+  expect_within(1, kMillion, "num-heads", c.num_heads);
+  expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
+  expect(c.embed_dim > 0 && c.embed_dim <= kMillion && c.embed_dim % 2 == 0 &&
+             c.embed_dim % c.num_heads == 0,
+         "embed-dim",
+         fmt::format("an even multiple of --num-heads {}", c.num_heads),
+         c.embed_dim);
+  expect(c.activation == "relu" || c.activation == "gelu" || c.activation == "swiglu",
+         "activation",
+         "relu, gelu or swiglu",
+         c.activation);
+  expect_within(1, 100'000, "sequence-length", c.sequence_length);
+  expect_within(1, kMillion, "batch-size", c.batch_size);
+  for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
+                                    {"warmup-share", c.warmup_share},
+                                    {"beta1", c.beta1},
+                                    {"beta2", c.beta2}}) {
+    expect_share(name, share);
+  }
+  // else one gradient after small ones makes a step without bound
+  expect(c.beta2 >= c.beta1 * c.beta1,
+         "beta2",
+         fmt::format("at least the square of --beta1 {}", c.beta1),
+         c.beta2);
+  expect_positive("lr", c.lr);
+  expect_positive("eps", c.eps);
+  expect_not_negative("weight-decay", c.weight_decay);
+  expect_not_negative("clip-norm", c.clip_norm);
+  expect_within(1, kAny, "valid-sequences", c.valid_sequences);
+  expect_within(0, 100, "samples", c.samples);
+  expect_within(1, 100'000, "sample-tokens", c.sample_tokens);
+  check_run_settings(c);
+  if (c.decay_steps == 0) c.decay_steps = c.max_steps;
+  expect_within(1, kAny, "decay-steps", c.decay_steps);
+  return c;
+}
+
+double learning_rate(const Config& config, int64_t update) {
+  const double warmup = config.warmup_share * static_cast<double>(config.decay_steps);
+  return train::linear_lr(update,
+                          config.lr,
+                          static_cast<int64_t>(std::ceil(warmup)),
+                          config.decay_steps);
+}
+
+}  // namespace evenkeel::examples::language_model

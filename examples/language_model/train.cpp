@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#include "train.hpp"
+
+#include "common/batch_source.hpp"
+#include "common/device.hpp"
+#include "common/files.hpp"
+#include "common/fingerprint.hpp"
+#include "common/open_run.hpp"
+#include "common/progress.hpp"
+#include "common/update_step.hpp"
+#include "common/validator.hpp"
+#include "documents.hpp"
+#include "model.hpp"
+#include "packed_text.hpp"
+#include "run_folder.hpp"
+#include "tokenizer.hpp"
+#include "validation.hpp"
+
+#include <evenkeel/train/decay_groups.hpp>
+#include <evenkeel/train/fused_adam.hpp>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/utils.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace evenkeel::examples::language_model {
+
+namespace {
+
+Tokenizer make_tokenizer(const Config& config,
+                         const std::vector<Document>& documents,
+                         Progress& progress) {
+  if (config.tokens == "bytes") return {};
+  if (!config.vocabulary.empty()) return Tokenizer(Vocabulary::load_file(config.vocabulary));
+  std::vector<std::string> lines;
+  for (const auto& document : documents) {
+    lines.insert(lines.end(), document.begin(), document.end());
+  }
+  progress.line(fmt::format("training a vocabulary of {} pieces on {} lines",
+                            config.vocab_size,
+                            lines.size()));
+  return Tokenizer(Vocabulary::train(lines, config.vocab_size, vocabulary_options(config)));
+}
+
+PackedText packed(const Config& config,
+                  const Tokenizer& tokenizer,
+                  const std::vector<Document>& documents,
+                  const char* option,
+                  const std::vector<std::string>& files) {
+  PackedText text(tokenizer.encode(documents), config.sequence_length);
+  if (text.size() > 0) return text;
+  throw ConfigError(
+      fmt::format("--{}: expected text of more than --sequence-length {} tokens, but {} {} {}",
+                  option,
+                  config.sequence_length,
+                  fmt::join(files, ", "),
+                  files.size() == 1 ? "has" : "have",
+                  text.tokens()));
+}
+
+std::unique_ptr<train::FusedAdam> make_optimizer(const Config& config,
+                                                 const nn::LanguageModel<>& model) {
+  const auto options = train::FusedAdamOptions(config.lr)
+                           .beta1(config.beta1)
+                           .beta2(config.beta2)
+                           .eps(config.eps)
+                           .weight_decay(config.weight_decay)
+                           .max_norm(config.clip_norm);
+  return std::make_unique<train::FusedAdam>(train::decay_groups(*model, options), options);
+}
+
+std::string advice(const Config& config) {
+  return fmt::format(
+      "try a lower --lr than {:g}, a higher --warmup-share than {:g}, or --clip-norm "
+      "below {:g}{}",
+      config.lr,
+      config.warmup_share,
+      config.clip_norm > 0.0 ? config.clip_norm : 1.0,
+      config.dtype == "bfloat16" ? ", or --dtype float32" : "");
+}
+
+void say_what_is_trained(const Config& config,
+                         const nn::LanguageModel<>& model,
+                         const Tokenizer& tokenizer,
+                         const PackedText& text,
+                         torch::Device device,
+                         Progress& progress) {
+  int64_t parameters = 0;
+  for (const auto& parameter : model->parameters()) parameters += parameter.numel();
+  progress.line(fmt::format("{}: {} layers, {} parameters, {} different tokens, on {}{}",
+                            model->scheme().title,
+                            config.num_layers,
+                            parameters,
+                            tokenizer.size(),
+                            device.str(),
+                            config.dtype == "bfloat16" ? " in bfloat16" : ""));
+  progress.line(fmt::format("{} tokens in {} sequences of {}, {} updates an epoch",
+                            text.tokens(),
+                            text.size(),
+                            text.length(),
+                            (text.size() + config.batch_size * config.accumulate - 1) /
+                                (config.batch_size * config.accumulate)));
+}
+
+// In the run's folder, which is this run's alone.
+Ending run(const Config& config,
+           const RunFolder& folder,
+           const std::optional<Checkpoint>& checkpoint,
+           bool accept_changed_text) {
+  Progress progress(stderr);
+  const auto device = device_of(config.device);
+  const bool bfloat16 = config.dtype == "bfloat16";
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+
+  const auto documents = read_documents(config.text, config.documents);
+  const auto valid_documents = read_documents(config.valid_text, config.documents);
+  const Texts texts{{"text", fingerprint(documents)}, {"valid-text", fingerprint(valid_documents)}};
+  const auto tokenizer = checkpoint ? stored_tokenizer(*checkpoint, config, folder.last)
+                                    : make_tokenizer(config, documents, progress);
+  const auto text = packed(config, tokenizer, documents, "text", config.text);
+  BatchSource source([&](int64_t epoch) {
+    return text.epoch(epoch, config.batch_size, static_cast<uint64_t>(config.seed));
+  });
+
+  check_memory(config, tokenizer.size(), 4);
+  torch::manual_seed(static_cast<uint64_t>(config.seed));
+  auto model = make_model(config, tokenizer.size());
+  model->to(device);
+  const auto loss_of = [&](const std::vector<int64_t>& sequences) {
+    const auto count = static_cast<int64_t>(sequences.size());
+    const auto rows = to_tensor(text.rows(sequences), count, text.length() + 1, device);
+    return BatchLoss{count * text.length(),
+                     [&, rows] { return summed_loss(*model, rows, bfloat16); }};
+  };
+  UpdateStep step(model.ptr(), make_optimizer(config, model), device, loss_of, [&](int64_t update) {
+    return learning_rate(config, update);
+  });
+
+  Validator::Measure measure;
+  std::optional<PackedText> valid;
+  if (!config.valid_text.empty()) {
+    valid = packed(config, tokenizer, valid_documents, "valid-text", config.valid_text);
+    measure = [&] { return validate(*model, tokenizer, *valid, device, config); };
+  }
+  Validator validator(measure);
+
+  TrainLoop loop(config, folder, texts, progress, source, step, validator);
+  if (checkpoint) loop.resume(*checkpoint, folder.last, accept_changed_text);
+  write_file(folder.config, settings_to_json(config).dump(2) + "\n");
+  if (const auto& vocabulary = tokenizer.vocabulary()) {
+    write_file(folder.vocabulary, vocabulary->serialized());
+  }
+  loop.open_log();
+  say_what_is_trained(config, model, tokenizer, text, device, progress);
+  Trainee trainee;
+  trainee.describe = [&](Checkpoint& to) { describe_model(to, config, tokenizer); };
+  trainee.advice = [&] { return advice(config); };
+  trainee.update_seconds = true;
+  return loop.run(std::move(trainee));
+}
+
+}  // namespace
+
+Ending train(const Config& config, bool resume, bool accept_changed_text) {
+  device_of(config.device);
+  check_memory(config, config.tokens == "bytes" ? Tokenizer().size() : config.vocab_size, 4);
+  if (!config.vocabulary.empty() && !resume) Vocabulary::load_file(config.vocabulary);
+  const RunFolder folder(config.run_dir);
+  const OpenRun opened(folder, {folder.vocabulary}, resume);
+  if (const auto& checkpoint = opened.checkpoint()) {
+    check_resumable(stored_config(*checkpoint, folder.last), config);
+  }
+  return run(config, folder, opened.checkpoint(), accept_changed_text);
+}
+
+}  // namespace evenkeel::examples::language_model

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+#include "common/train_loop.hpp"
+
+#include "common/batch_source.hpp"
+#include "common/progress.hpp"
+#include "small_model.hpp"
+#include "temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace evenkeel::examples {
+namespace {
+
+Texts text_of_lines(int64_t lines) {
+  return {{"text", {lines, 10 * lines, "0"}}};
+}
+
+class TrainLoopTest : public ::testing::Test {
+ protected:
+  TrainLoopTest() {
+    std::filesystem::create_directory(folder_ / "run");
+    settings_.run_dir = folder_ / "run";
+    settings_.max_steps = 10;
+    settings_.log_every = 1;
+    settings_.save_every = 4;
+    settings_.keep_last = 3;
+    quiet_ = std::fopen("/dev/null", "w");
+  }
+  ~TrainLoopTest() override { std::fclose(quiet_); }
+
+  // A whole run, from the start or from its last checkpoint.
+  Ending run(bool resume = false, const Texts& texts = text_of_lines(8), bool accept = false) {
+    torch::manual_seed(1);
+    SmallModel model;
+    model.spoil = [&](const torch::Tensor& loss) {
+      return spoil_ ? spoil_(model.step.state().updates, loss) : loss;
+    };
+    Progress progress(quiet_);
+    BatchSource source(small_order);
+    Validator validator(measure_);
+    TrainLoop loop(settings_, files(), texts, progress, source, model.step, validator);
+    if (resume) loop.resume(load_checkpoint(files().last), files().last, accept);
+    loop.open_log();
+    Trainee trainee;
+    trainee.describe = [](Checkpoint& to) { to.texts["config"] = "small"; };
+    trainee.advice = [&] {
+      ++advised_;
+      return std::string("try something else");
+    };
+    const auto ending = loop.run(trainee);
+    weight_ = model.linear->weight.detach().clone();
+    return ending;
+  }
+
+  RunFiles files() const { return RunFiles(settings_.run_dir); }
+
+  // What the log says of `key` in the entries of an event.
+  std::vector<double> logged(const std::string& event, const std::string& key) const {
+    std::vector<double> found;
+    std::ifstream stream(files().log);
+    for (std::string line; std::getline(stream, line);) {
+      const auto entry = nlohmann::json::parse(line);
+      if (entry["event"] == event) found.push_back(entry[key].get<double>());
+    }
+    return found;
+  }
+
+  std::string step_of(const std::string& file) const {
+    return load_checkpoint(file).texts.at("step");
+  }
+
+  TemporaryFolder folder_;
+  RunSettings settings_;
+  std::function<torch::Tensor(int64_t done, const torch::Tensor& loss)> spoil_;
+  Validator::Measure measure_;
+  torch::Tensor weight_;
+  int advised_ = 0;
+  std::FILE* quiet_;
+};
+
+TEST_F(TrainLoopTest, EndsBySteps) {
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("train", "step").size(), 10);
+  EXPECT_EQ(step_of(files().last), "10");
+  EXPECT_EQ(step_of(files().earlier(8)), "8");
+  EXPECT_EQ(load_checkpoint(files().last).texts.at("config"), "small");
+}
+
+TEST_F(TrainLoopTest, EndsByTime) {
+  settings_.max_steps = 0;
+  settings_.max_seconds = 0.2;
+  settings_.save_every = 1'000'000;
+  EXPECT_EQ(run(), Ending::kTime);
+  EXPECT_GT(logged("train", "step").size(), 0);
+}
+
+TEST_F(TrainLoopTest, EndsBySignalAndGoesOn) {
+  spoil_ = [](int64_t done, const torch::Tensor& loss) {
+    if (done == 5) std::raise(SIGTERM);
+    return loss;
+  };
+  EXPECT_EQ(run(), Ending::kStopped);
+  EXPECT_EQ(step_of(files().last), "6");
+  spoil_ = nullptr;
+  EXPECT_EQ(run(/*resume=*/true), Ending::kFinished);
+  EXPECT_EQ(step_of(files().last), "10");
+}
+
+TEST_F(TrainLoopTest, AResumedRunEqualsTheUnbrokenOneBitForBit) {
+  ASSERT_EQ(run(), Ending::kFinished);
+  const auto weight = weight_;
+  const auto losses = logged("train", "loss");
+  for (int64_t first = 1; first < 10; first += 3) {
+    settings_.run_dir = folder_ / std::to_string(first);
+    std::filesystem::create_directory(settings_.run_dir);
+    settings_.max_steps = first;
+    ASSERT_EQ(run(), Ending::kFinished);
+    settings_.max_steps = 10;
+    ASSERT_EQ(run(true), Ending::kFinished);
+    EXPECT_TRUE(torch::equal(weight_, weight)) << first;
+    EXPECT_EQ(logged("train", "loss"), losses) << first;
+  }
+}
+
+TEST_F(TrainLoopTest, GoesBackAfterADivergenceWithHalfTheRate) {
+  bool diverged = false;
+  spoil_ = [&](int64_t done, const torch::Tensor& loss) {
+    if (done != 6 || diverged) return loss;
+    diverged = true;
+    return loss * std::nan("");
+  };
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("went_back", "step"), (std::vector<double>{4}));
+  EXPECT_EQ(logged("went_back", "from_step"), (std::vector<double>{7}));
+  EXPECT_EQ(logged("went_back", "lr_scale"), (std::vector<double>{0.5}));
+  EXPECT_EQ(logged("train", "step"), (std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
+  EXPECT_TRUE(weight_.isfinite().all().item<bool>());
+  EXPECT_EQ(advised_, 0);
+}
+
+TEST_F(TrainLoopTest, ADivergenceThatGoesOnEndsWithAdviceAndAGoodCheckpoint) {
+  settings_.divergence_retries = 3;
+  spoil_ = [](int64_t done, const torch::Tensor& loss) {
+    return done >= 6 ? loss * std::nan("") : loss;
+  };
+  EXPECT_EQ(run(), Ending::kDiverged);
+  EXPECT_EQ(advised_, 1);
+  // First to 4; to 0, with which the log of that is gone; to 4 as it came out of 0.
+  EXPECT_EQ(logged("went_back", "step"), (std::vector<double>{0, 4}));
+  EXPECT_EQ(logged("went_back", "lr_scale"), (std::vector<double>{0.25, 0.125}));
+  EXPECT_EQ(step_of(files().last), "4");
+}
+
+TEST_F(TrainLoopTest, ValidatesKeepsTheBestAndDoesNotValidateTheEndTwice) {
+  int measured = 0;
+  measure_ = [&] {
+    ValidationReport report;
+    report.score = ++measured == 2 ? 9.0 : 1.0 / measured;
+    report.score_of = "luck";
+    report.entry = {{"event", "valid"}, {"luck", report.score}};
+    return report;
+  };
+  settings_.valid_every = 3;
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("valid", "step"), (std::vector<double>{3, 6, 9, 10}));
+  EXPECT_EQ(step_of(files().best), "6");
+  EXPECT_EQ(load_checkpoint(files().best).texts.at("config"), "small");
+  settings_.valid_every = 5;
+  settings_.max_steps = 15;
+  EXPECT_EQ(run(true), Ending::kFinished);
+  EXPECT_EQ(logged("valid", "step"), (std::vector<double>{3, 6, 9, 10, 15}));
+  EXPECT_EQ(step_of(files().best), "6");
+}
+
+TEST_F(TrainLoopTest, AnotherTextIsRefusedOrBegunAtTheNextEpoch) {
+  settings_.max_steps = 3;
+  ASSERT_EQ(run(), Ending::kFinished);
+  settings_.max_steps = 4;
+  std::string text;
+  try {
+    run(true, text_of_lines(9));
+  } catch (const ConfigError& error) {
+    text = error.what();
+  }
+  EXPECT_EQ(text,
+            "--text: expected the text with which the run began, 8 lines (80 bytes, CRC-32 0), but "
+            "got 9 lines (90 bytes, CRC-32 0); with --accept-changed-text it goes on from the next "
+            "epoch");
+  EXPECT_EQ(run(true, text_of_lines(9), /*accept=*/true), Ending::kFinished);
+  EXPECT_EQ(logged("train", "epoch"), (std::vector<double>{0, 0, 1, 2}));
+}
+
+TEST_F(TrainLoopTest, UpdatesThatAreAllLeftOutEndTheRun) {
+  settings_.max_steps = 1000;
+  settings_.divergence_retries = 0;
+  spoil_ = [](int64_t, const torch::Tensor& loss) {  // a gradient beyond all numbers
+    return loss + (loss - loss.detach()) * 1e38;
+  };
+  EXPECT_EQ(run(), Ending::kDiverged);
+  EXPECT_EQ(logged("train", "step").size(), 20);
+}
+
+}  // namespace
+}  // namespace evenkeel::examples

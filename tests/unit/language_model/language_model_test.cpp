@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+#include "language_model/train.hpp"
+
+#include "common/checkpoint.hpp"
+#include "common/temporary_folder.hpp"
+#include "language_model/generate.hpp"
+#include "language_model/layer_statistics.hpp"
+#include "language_model/model.hpp"
+#include "language_model/run_folder.hpp"
+
+#include <evenkeel/residual/registry.hpp>
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace evenkeel::examples::language_model {
+namespace {
+
+class LanguageModelExampleTest : public ::testing::Test {
+ protected:
+  LanguageModelExampleTest() {
+    torch::manual_seed(0);
+    std::ofstream train(folder_ / "train.txt"), valid(folder_ / "valid.txt");
+    for (int i = 0; i < 40; ++i) train << "the cat sat on the mat\nthe dog ran to the hill\n";
+    for (int i = 0; i < 4; ++i) valid << "the dog ran to the hill\nthe cat sat on the mat\n";
+  }
+
+  Config config() const {
+    Config c;
+    c.text = {folder_ / "train.txt"};
+    c.valid_text = {folder_ / "valid.txt"};
+    c.run_dir = folder_ / "run";
+    c.num_layers = 2;
+    c.embed_dim = 32;
+    c.num_heads = 4;
+    c.dim_feedforward = 64;
+    c.sequence_length = 24;
+    c.batch_size = 4;
+    c.accumulate = 2;
+    c.max_steps = 12;
+    c.valid_every = 6;
+    c.log_every = 1;
+    c.sample_tokens = 8;
+    c.lr = 4e-3;
+    c.threads = 1;
+    c.device = "cpu";
+    return c;
+  }
+
+  static std::vector<double> logged(const Config& config,
+                                    const std::string& event,
+                                    const std::string& key) {
+    std::vector<double> found;
+    std::ifstream stream(RunFolder(config.run_dir).log);
+    for (std::string line; std::getline(stream, line);) {
+      const auto entry = nlohmann::json::parse(line);
+      if (entry["event"] == event) found.push_back(entry[key].get<double>());
+    }
+    return found;
+  }
+
+  static std::string error_of(const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(LanguageModelExampleTest, AResumedRunEqualsTheUnbrokenOneBitForBit) {
+  for (const char* tokens : {"bytes", "pieces"}) {
+    SCOPED_TRACE(tokens);
+    auto unbroken = config();
+    unbroken.tokens = tokens;
+    unbroken.vocab_size = 60;
+    unbroken.dropout = 0.1;
+    unbroken.run_dir = folder_ / (std::string("unbroken-") + tokens);
+    ASSERT_EQ(train(resolved(unbroken), false), Ending::kFinished);
+    auto broken = resolved(unbroken);
+    broken.run_dir = folder_ / (std::string("broken-") + tokens);
+    for (const int64_t steps : {3, 7, 12}) {
+      broken.max_steps = steps;
+      ASSERT_EQ(train(broken, steps > 3), Ending::kFinished);
+    }
+    EXPECT_EQ(logged(broken, "train", "loss"), logged(unbroken, "train", "loss"));
+    const auto a = load_checkpoint(RunFolder(unbroken.run_dir).last);
+    const auto b = load_checkpoint(RunFolder(broken.run_dir).last);
+    ASSERT_EQ(a.tensors.size(), b.tensors.size());
+    for (const auto& [name, tensor] : a.tensors) {
+      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+    }
+  }
+}
+
+TEST_F(LanguageModelExampleTest, LearnsTheTextAndWritesIt) {
+  auto c = config();
+  c.max_steps = 300;
+  c.valid_every = 1000;
+  c.log_every = 50;
+  ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
+  auto trained = load_trained(c.run_dir, "cpu");
+  GenerateOptions options;
+  options.max_tokens = 19;
+  options.context = c.sequence_length;  // its positions are those that the model knows
+  options.temperature = 0.0;
+  const auto tokens = generate(*trained.model,
+                               trained.tokenizer.encode(std::string("on the mat\nthe ")),
+                               trained.tokenizer.end(),
+                               torch::kCPU,
+                               false,
+                               options);
+  EXPECT_EQ(trained.tokenizer.decode(tokens), "dog ran to the hill");
+}
+
+TEST_F(LanguageModelExampleTest, SaysWhatLayersLookLikeAtEveryValidation) {
+  const auto c = config();
+  ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
+  std::ifstream stream(RunFolder(c.run_dir).log);
+  int validations = 0;
+  for (std::string line; std::getline(stream, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    if (entry["event"] == "train") {
+      EXPECT_GT(entry["update_seconds"].get<double>(), 0.0);
+    }
+    if (entry["event"] != "valid") continue;
+    ++validations;
+    ASSERT_EQ(entry["layers"].size(), 2);
+    for (const auto& layer : entry["layers"]) {
+      EXPECT_GT(layer["rms"].get<double>(), 0.0);
+      EXPECT_GE(layer["kurtosis"].get<double>(), 0.0);
+      EXPECT_GT(layer["attention_entropy"].get<double>(), 0.0);
+      EXPECT_LT(layer["attention_entropy"].get<double>(), std::log(24.0));
+    }
+    EXPECT_EQ(entry["samples"].size(), 1);
+  }
+  EXPECT_EQ(validations, 2);
+}
+
+TEST_F(LanguageModelExampleTest, TrainsByEverySchemeThatIsNotProfiled) {
+  for (const auto& scheme : schemes()) {
+    SCOPED_TRACE(scheme.name);
+    auto c = config();
+    c.scheme = scheme.name;
+    c.max_steps = 2;
+    c.run_dir = folder_ / scheme.name;
+    if (scheme.profiled) {
+      EXPECT_EQ(error_of([&] { resolved(c); }),
+                "--scheme: expected one that is not profiled, such as admin-o1, but got \"" +
+                    scheme.name + "\"");
+      continue;
+    }
+    EXPECT_EQ(train(resolved(c), false), Ending::kFinished);
+  }
+}
+
+TEST_F(LanguageModelExampleTest, TheRateRisesThenFallsToZero) {
+  auto c = config();
+  c.max_steps = 200;
+  c.lr = 1.0;
+  c = resolved(c);
+  EXPECT_EQ(learning_rate(c, 5), 0.5);
+  EXPECT_EQ(learning_rate(c, 10), 1.0);
+  EXPECT_EQ(learning_rate(c, 105), 0.5);
+  EXPECT_EQ(learning_rate(c, 200), 0.0);
+}
+
+TEST_F(LanguageModelExampleTest, SettingsGoThereAndBackAndBadOnesAreNamed) {
+  const auto c = resolved(config());
+  EXPECT_EQ(settings_to_json(settings_from_json(settings_to_json(c), Config(), "config")),
+            settings_to_json(c));
+  auto bad = config();
+  bad.tokens = "words";
+  EXPECT_EQ(error_of([&] { resolved(bad); }),
+            "--tokens: expected bytes or pieces, but got \"words\"");
+  bad = config();
+  bad.vocabulary = "vocabulary.model";
+  EXPECT_EQ(error_of([&] { resolved(bad); }),
+            "--vocabulary: expected --tokens pieces, but got \"bytes\"");
+  bad = config();
+  bad.sequence_length = 50'000;
+  EXPECT_EQ(error_of([&] { train(resolved(bad), false); }),
+            "--text: expected text of more than --sequence-length 50000 tokens, but " +
+                bad.text.front() + " has 1880");
+}
+
+// Cached keys and values change no draw.
+TEST_F(LanguageModelExampleTest, GeneratesTheSameWithAndWithoutACache) {
+  auto model = make_model(config(), 40);
+  model->to(torch::kFloat64);
+  for (const uint64_t seed : {1, 2, 3}) {
+    GenerateOptions options;
+    options.context = seed == 3 ? 8 : 0;
+    options.max_tokens = 30;
+    options.temperature = 1.5;
+    options.top_k = 10;
+    options.seed = seed;
+    const auto cached = generate(*model, {3, 5, 7}, 39, torch::kCPU, false, options);
+    options.cache = false;
+    EXPECT_EQ(generate(*model, {3, 5, 7}, 39, torch::kCPU, false, options), cached);
+    EXPECT_TRUE(model->is_training());
+  }
+}
+
+TEST_F(LanguageModelExampleTest, DrawsNoTokenThatItMayNot) {
+  auto model = make_model(config(), 4);
+  GenerateOptions options;
+  options.max_tokens = 40;
+  options.temperature = 100.0;
+  options.never = {0, 1};
+  const auto tokens = generate(*model, {2}, /*end=*/1, torch::kCPU, false, options);
+  EXPECT_EQ(tokens.size(), 40);
+  for (const auto token : tokens) EXPECT_GE(token, 2);
+}
+
+TEST_F(LanguageModelExampleTest, GeneratingTouchesNoGeneratorOfTheTraining) {
+  auto model = make_model(config(), 40);
+  torch::manual_seed(7);
+  const auto expected = torch::randn({3});
+  torch::manual_seed(7);
+  generate(*model, {3}, 39, torch::kCPU, false, {});
+  EXPECT_TRUE(torch::equal(torch::randn({3}), expected));
+}
+
+TEST(LayerStatisticsTest, KurtosisIsZeroOfLikeFeaturesAndLargeOfAnOutlier) {
+  torch::manual_seed(0);
+  const auto x = torch::randn({4000, 64}, torch::kFloat64);
+  EXPECT_NEAR(statistics_of(x).kurtosis, 0.0, 0.01);
+  EXPECT_NEAR(statistics_of(x).rms, 1.0, 0.02);
+  auto outlier = torch::zeros({50, 64}, torch::kFloat64);
+  outlier.select(1, 5).fill_(64.0);
+  // Centred, one feature is 63 and the others are -1.
+  const double squares = 63.0 * 63.0;
+  const double mean = (squares + 63.0) / 64.0;
+  const double fourth = (squares * squares + 63.0) / 64.0;
+  EXPECT_NEAR(statistics_of(outlier).kurtosis, fourth / (mean * mean) - 1.0, 1e-9);
+  EXPECT_NEAR(statistics_of(outlier).rms, std::sqrt(mean), 1e-9);
+}
+
+TEST(LayerStatisticsTest, EntropyOfEqualWeightsIsTheMeanLogOfTheirNumber) {
+  torch::manual_seed(0);
+  Config c;
+  c.num_layers = 3;
+  c.embed_dim = 16;
+  c.num_heads = 2;
+  c.dim_feedforward = 16;
+  auto model = make_model(c, 20);
+  {
+    const torch::NoGradGuard no_grad;
+    for (const auto& item : model->named_parameters()) {  // queries of 0: all keys weigh the same
+      if (item.key().find("in_proj") != std::string::npos) item.value().narrow(0, 0, 16).zero_();
+      if (item.key().find("q_proj") != std::string::npos) item.value().zero_();
+    }
+  }
+  const auto layers = layer_statistics(*model, torch::randint(20, {2, 6}, torch::kInt64), false);
+  double expected = 0.0;
+  for (int keys = 1; keys <= 6; ++keys) expected += std::log(keys) / 6.0;
+  ASSERT_EQ(layers.size(), 3);
+  for (const auto& layer : layers) EXPECT_NEAR(layer.attention_entropy, expected, 1e-5);
+}
+
+}  // namespace
+}  // namespace evenkeel::examples::language_model
