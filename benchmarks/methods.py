@@ -170,7 +170,7 @@ class Experiment:
         self.vocabulary()
         with ThreadPoolExecutor(self.slots.qsize()) as pool:
             jobs = [pool.submit(self.train, label, options, seed) for seed in range(1, self.args.seeds + 1)
-                    for label, options in runs]
+                    for label, options in runs if self.args.only in label]
             return [job.result() for job in jobs]
 
 
@@ -201,6 +201,7 @@ def main():
     parser.add_argument("--data", default=os.path.join(os.environ.get("EVENKEEL_DATA_DIR", "."), "multi30k"))
     parser.add_argument("--folder", default="runs/methods", help="of the runs (default: %(default)s)")
     parser.add_argument("--schemes", help="of multi30k, by name (default: all)")
+    parser.add_argument("--only", default="", help="runs whose name contains this")
     parser.add_argument("--seconds", type=float, default=600, help="of training, a run (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time, on each GPU (default: %(default)s)")

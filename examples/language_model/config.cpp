@@ -2,6 +2,8 @@
 #include "config.hpp"
 
 #include <evenkeel/init/inits.hpp>
+#include <evenkeel/nn/blocks.hpp>
+#include <evenkeel/nn/language_model.hpp>
 #include <evenkeel/train/schedule.hpp>
 
 #include <fmt/format.h>
@@ -19,6 +21,26 @@ Scheme configured_scheme(const Config& config) {
   return with_init(std::move(scheme),
                    found_for_option("init", [&] { return find_init(config.init); }));
 }
+
+namespace {
+
+// Whether there is such a block, and whether it goes with the scheme: the smallest model says.
+void check_block(const Config& config) {
+  const auto scheme = configured_scheme(config);
+  found_for_option("block", [&] {
+    nn::find_block(config.block);
+    return nn::LanguageModel<>(scheme,
+                               nn::LanguageModelOptions()
+                                   .block(config.block)
+                                   .num_layers(config.num_layers)
+                                   .embed_dim(2)
+                                   .num_heads(1)
+                                   .dim_feedforward(1)
+                                   .vocab_size(1));
+  });
+}
+
+}  // namespace
 
 Config resolved(Config c) {
   configured_scheme(c);
@@ -49,6 +71,7 @@ Config resolved(Config c) {
          "activation",
          "relu, gelu or swiglu",
          c.activation);
+  check_block(c);
   expect_within(1, 100'000, "sequence-length", c.sequence_length);
   expect_within(1, kMillion, "batch-size", c.batch_size);
   for (const auto& [name, share] : {std::pair{"dropout", c.dropout},

@@ -27,6 +27,7 @@ struct Config : RunSettings, VocabularySettings {
 
   std::string scheme = "pre";       ///< One of `schemes()`.
   std::string init;                 ///< One of `inits()`; empty: the scheme's.
+  std::string block = "default";    ///< One of `nn::blocks()`.
   int64_t num_layers = 6;           ///< Layers.
   int64_t embed_dim = 256;          ///< Width of the residual stream.
   int64_t num_heads = 8;            ///< Attention heads.
@@ -61,6 +62,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   for_each_vocabulary_setting(c, visit);
   visit("scheme", c.scheme, "which residuals; `evenkeel-lm schemes` lists them", false);
   visit("init", c.init, "other initial weights; `evenkeel-lm inits` lists them", false);
+  visit("block", c.block, "what a layer is; `evenkeel-lm blocks` lists them", false);
   visit("num-layers", c.num_layers, "layers", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
   visit("num-heads", c.num_heads, "attention heads", false);

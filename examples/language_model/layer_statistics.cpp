@@ -39,7 +39,8 @@ std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,
           layer.attention_entropy = entropy;
         },
         [&](const AttentionEvent& event) {
-          const auto weights = event.weights.to(torch::kFloat32);
+          // shaped attention has weights below 0 too, which have no entropy
+          const auto weights = event.weights.to(torch::kFloat32).clamp_min(0.0);
           entropy = -at::xlogy(weights, weights).sum(-1).mean().item<double>();
         });
     model.forward(tokens);

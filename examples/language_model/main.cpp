@@ -11,6 +11,7 @@
 
 #include <evenkeel/core/version.hpp>
 #include <evenkeel/init/inits.hpp>
+#include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Parallel.h>
@@ -72,6 +73,7 @@ int run(int argc, char** argv) {
   GenerateCommand generate_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
   ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
+  ListCommand blocks_command(app, "blocks", "list the blocks that --block takes", nn::blocks());
   if (const auto status = parse_command_line(app, argc, argv)) return *status;
 
   if (*train_command.command) {
@@ -82,6 +84,7 @@ int run(int argc, char** argv) {
   if (*generate_command.command) generate_command.run();
   if (*schemes_command.command) schemes_command.run();
   if (*inits_command.command) inits_command.run();
+  if (*blocks_command.command) blocks_command.run();
   return 0;
 }
 

@@ -21,6 +21,7 @@ nn::LanguageModel<> make_model(const Config& config, int64_t vocab_size) {
   check_memory(config, vocab_size, 1);
   return {configured_scheme(config),
           nn::LanguageModelOptions()
+              .block(config.block)
               .num_layers(config.num_layers)
               .embed_dim(config.embed_dim)
               .num_heads(config.num_heads)

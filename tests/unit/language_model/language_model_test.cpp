@@ -8,6 +8,7 @@
 #include "language_model/model.hpp"
 #include "language_model/run_folder.hpp"
 
+#include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include <gtest/gtest.h>
@@ -65,6 +66,21 @@ class LanguageModelExampleTest : public ::testing::Test {
       const auto entry = nlohmann::json::parse(line);
       if (entry["event"] == event) found.push_back(entry[key].get<double>());
     }
+    return found;
+  }
+
+  /// Of every layer at every validation.
+  static std::vector<double> attention_entropies(const Config& config) {
+    std::vector<double> found;
+    std::ifstream stream(RunFolder(config.run_dir).log);
+    for (std::string line; std::getline(stream, line);) {
+      const auto entry = nlohmann::json::parse(line);
+      if (entry["event"] != "valid") continue;
+      for (const auto& layer : entry["layers"]) {
+        found.push_back(layer["attention_entropy"].get<double>());
+      }
+    }
+    EXPECT_FALSE(found.empty());
     return found;
   }
 
@@ -164,6 +180,36 @@ TEST_F(LanguageModelExampleTest, TrainsByEverySchemeThatIsNotProfiled) {
     }
     EXPECT_EQ(train(resolved(c), false), Ending::kFinished);
   }
+}
+
+TEST_F(LanguageModelExampleTest, TrainsWithEveryBlockAndGeneratesTheSameWithACache) {
+  for (const auto& block : nn::blocks()) {
+    SCOPED_TRACE(block.name);
+    auto c = config();
+    c.block = block.name;
+    c.run_dir = folder_ / block.name;
+    ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
+    for (const double entropy : attention_entropies(c)) EXPECT_TRUE(std::isfinite(entropy));
+    auto trained = load_trained(c.run_dir, "cpu");
+    trained.model->to(torch::kFloat64);
+    GenerateOptions options;
+    options.max_tokens = 20;
+    const auto cached = generate(*trained.model, {3, 5, 7}, 39, torch::kCPU, false, options);
+    options.cache = false;
+    EXPECT_EQ(generate(*trained.model, {3, 5, 7}, 39, torch::kCPU, false, options), cached);
+  }
+}
+
+TEST_F(LanguageModelExampleTest, ABlockThatDoesNotGoWithTheSchemeIsRefusedBeforeAnyWork) {
+  auto bad = config();
+  bad.block = "sas";
+  bad.scheme = "deepnorm";
+  EXPECT_EQ(error_of([&] { resolved(bad); }),
+            "--block: expected a scheme with one stream and without gains, as the block has gains "
+            "of its own, but DeepNorm has a gain of the shortcut");
+  bad.block = "sas-q";
+  EXPECT_NE(error_of([&] { resolved(bad); }).find("sas-p"), std::string::npos)
+      << error_of([&] { resolved(bad); });
 }
 
 TEST_F(LanguageModelExampleTest, TheRateRisesThenFallsToZero) {
