@@ -39,6 +39,14 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/diagnose/profile_admin.hpp
     include/evenkeel/evenkeel.hpp
+    include/evenkeel/fold/detail/channel_scale.hpp
+    include/evenkeel/fold/detail/fold_branch.hpp
+    include/evenkeel/fold/detail/fold_norm.hpp
+    include/evenkeel/fold/detail/fold_stack.hpp
+    include/evenkeel/fold/detail/keep_random_state.hpp
+    include/evenkeel/fold/detail/plain_scheme.hpp
+    include/evenkeel/fold/fold.hpp
+    include/evenkeel/fold/fold_report.hpp
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/detail/scaled_draw.hpp
     include/evenkeel/init/init_report.hpp

@@ -22,6 +22,8 @@
 #include <evenkeel/diagnose/output_change.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/fold/fold.hpp>
+#include <evenkeel/fold/fold_report.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/inits.hpp>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/detail/token_inputs.hpp>
 #include <evenkeel/nn/layer_options.hpp>
 #include <evenkeel/nn/positions.hpp>
@@ -63,8 +64,12 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
 /// the paper of the scheme.
 class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
  public:
-  LanguageModelImpl(const Scheme& scheme, LanguageModelOptions options_)
-      : options(std::move(options_)), scheme_(scheme) {
+  /// A stack may be passed, such as one with custom layers: it keeps its weights. Otherwise it is
+  /// made from the options.
+  LanguageModelImpl(const Scheme& scheme,
+                    LanguageModelOptions options_,
+                    Decoder<> decoder_ = nullptr)
+      : options(std::move(options_)), decoder(std::move(decoder_)), scheme_(scheme) {
     options.check();
     positions = SinusoidalPositions(options.embed_dim());
     embedding = torch::nn::Embedding(options.vocab_size(), options.embed_dim());
@@ -72,13 +77,16 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
       head = torch::nn::Linear(
           torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false));
     }
-    decoder = Decoder<>(scheme,
-                        StackOptions(options.num_layers(),
-                                     options.embed_dim(),
-                                     options.num_heads(),
-                                     options.dim_feedforward())
-                            .cross_attention(false)
-                            .layer_options(options));
+    if (decoder.is_empty()) {
+      decoder = Decoder<>(scheme,
+                          StackOptions(options.num_layers(),
+                                       options.embed_dim(),
+                                       options.num_heads(),
+                                       options.dim_feedforward())
+                              .cross_attention(false)
+                              .layer_options(options));
+    }
+    detail::check_width("LanguageModel", decoder->options.embed_dim(), options.embed_dim());
     register_all();
     reset_embeddings();
   }

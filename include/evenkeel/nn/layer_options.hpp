@@ -50,6 +50,9 @@ class LayerOptions {
   EVENKEEL_ARG(double, attention_dropout) = 0.0;
   /// Dropout after the feed-forward's activation. Default: 0
   EVENKEEL_ARG(double, activation_dropout) = 0.0;
+  /// Whether a stack multiplies its input by a buffer `input_scale` (embed_dim), which is 1 until a
+  /// folded model or a checkpoint sets it, see `fold`. Default: false
+  EVENKEEL_ARG(bool, input_scale) = false;
 
  public:
   /// Throws unless all values are in range; the error names `module`. Attention, feed-forward and
@@ -75,6 +78,7 @@ class LayerOptions {
     dropout_ = other.dropout();
     attention_dropout_ = other.attention_dropout();
     activation_dropout_ = other.activation_dropout();
+    input_scale_ = other.input_scale();
     return static_cast<Derived&>(*this);
   }
 };

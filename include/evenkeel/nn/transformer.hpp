@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/detail/token_inputs.hpp>
 #include <evenkeel/nn/encoder.hpp>
 #include <evenkeel/nn/positions.hpp>
@@ -39,8 +40,16 @@ struct EncoderOutput {
 /// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, and the paper of the scheme.
 class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
  public:
-  TransformerImpl(const Scheme& scheme, TransformerOptions options_)
-      : options(std::move(options_)), scheme_(scheme) {
+  /// Stacks may be passed, such as those with custom layers: they keep their weights. Otherwise
+  /// they are made from the options.
+  TransformerImpl(const Scheme& scheme,
+                  TransformerOptions options_,
+                  Encoder<> encoder_ = nullptr,
+                  Decoder<> decoder_ = nullptr)
+      : options(std::move(options_)),
+        encoder(std::move(encoder_)),
+        decoder(std::move(decoder_)),
+        scheme_(scheme) {
     options.check();
     positions = SinusoidalPositions(options.embed_dim());
     const auto src_size = options.src_vocab_size();
@@ -53,8 +62,10 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
       head = torch::nn::Linear(
           torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false));
     }
-    encoder = Encoder<>(scheme, options.stack(Stack::kEncoder));
-    decoder = Decoder<>(scheme, options.stack(Stack::kDecoder));
+    if (encoder.is_empty()) encoder = Encoder<>(scheme, options.stack(Stack::kEncoder));
+    if (decoder.is_empty()) decoder = Decoder<>(scheme, options.stack(Stack::kDecoder));
+    detail::check_width("Transformer", encoder->options.embed_dim(), options.embed_dim());
+    detail::check_width("Transformer", decoder->options.embed_dim(), options.embed_dim());
     register_all();
     reset_embeddings();
   }

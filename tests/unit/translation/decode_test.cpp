@@ -4,6 +4,8 @@
 #include "common/vocabulary.hpp"
 #include "translation/model.hpp"
 
+#include <evenkeel/fold/fold.hpp>
+
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
@@ -119,6 +121,23 @@ TEST_P(DecodeTest, GreedySearchTakesTheMostLikelyPieceEachTime) {
       expected.push_back(piece);
     }
     EXPECT_EQ(translations[i], expected) << "sentence " << i;
+  }
+}
+
+TEST_P(DecodeTest, AFoldedModelGivesTheSameTranslations) {
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : model_->named_parameters()) {
+    if (parameter.key().find("omega") == std::string::npos) continue;
+    auto& omega = parameter.value();
+    omega.mul_(torch::rand_like(omega) + 0.5);
+  }
+  auto plain = fold(model_);
+  for (const int64_t beam : {1, 4}) {
+    DecodeOptions options;
+    options.beam = beam;
+    EXPECT_EQ(translate(*plain, kSources, device_, false, options),
+              translate(*model_, kSources, device_, false, options))
+        << "beam " << beam;
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <evenkeel/anatomy/torch_nn.hpp>
 #include <evenkeel/init/apply_init.hpp>
+#include <evenkeel/kernels/detail/plain_residual.hpp>
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/blocks.hpp>
@@ -164,6 +165,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
   InitReport reset_parameters() {
     for (auto& layer : layers) layer->reset_parameters();
     end->reset_parameters();
+    if (input_scale.defined()) input_scale.fill_(1.0);
     return draw();
   }
 
@@ -175,6 +177,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
   StackOptions options;       ///< The options with which this was constructed.
   std::vector<Layer> layers;  ///< First to last.
   StackEnd end{nullptr};      ///< What follows; its norms are registered as the stack's own.
+  torch::Tensor input_scale;  ///< A factor on the input, (embed_dim); undefined if there is none.
 
  protected:
   StackModule(const char* name, Scheme scheme, const StackOptions& options_, Stack stack)
@@ -204,7 +207,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
   torch::Tensor run(const torch::Tensor& x,
                     const BranchInputs& inputs,
                     std::vector<LayerCache>* cache = nullptr) {
-    ResidualStream stream = x;
+    ResidualStream stream = evenkeel::detail::apply_gain(x, input_scale);
     for (size_t i = 0; i < layers.size(); ++i) {
       auto* of_layer = cache == nullptr ? nullptr : &cache->at(i);
       stream = layers[i]->forward_stream(std::move(stream), inputs, of_layer);
@@ -239,6 +242,9 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
     }
     for (const auto& norm : end->named_children()) {
       this->register_module(norm.key(), norm.value());
+    }
+    if (options.input_scale()) {
+      input_scale = this->register_buffer("input_scale", torch::ones({options.embed_dim()}));
     }
   }
 

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <evenkeel/fold/detail/channel_scale.hpp>
+#include <evenkeel/fold/detail/fold_stack.hpp>
+#include <evenkeel/fold/detail/keep_random_state.hpp>
+#include <evenkeel/fold/detail/plain_scheme.hpp>
+#include <evenkeel/fold/fold_report.hpp>
+#include <evenkeel/nn/decoder.hpp>
+#include <evenkeel/nn/encoder.hpp>
+#include <evenkeel/nn/language_model.hpp>
+#include <evenkeel/nn/transformer.hpp>
+#include <evenkeel/residual/scheme.hpp>
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace evenkeel {
+
+namespace detail {
+
+/// What `fold` has to tell of all stacks of a model.
+struct FoldWords {
+  std::vector<FoldReportRow> rows;
+  std::vector<std::string> notes;
+  bool eps_changed = false;
+
+  /// `title`: the scheme's.
+  void write(FoldReport* report, const std::string& title) {
+    if (report == nullptr) return;
+    if (rows.empty()) notes.push_back("nothing to fold: " + title + " has no gains");
+    if (eps_changed) {
+      notes.emplace_back("eps is an option of a norm, and not part of a state dict");
+    }
+    *report = FoldReport(std::move(rows), std::move(notes));
+  }
+};
+
+/// Registers the factor on a stack's input, or sets it.
+template <typename StackImpl>
+void set_input_scale(StackImpl& stack, const ChannelScale& scale, const torch::Tensor& like) {
+  const auto values = scale.values().expand({stack.options.embed_dim()});
+  auto tensor = values.to(like.device(), like.scalar_type()).clone();
+  stack.options.input_scale(true);
+  if (stack.input_scale.defined()) {
+    stack.input_scale.set_data(tensor);
+  } else {
+    stack.input_scale = stack.register_buffer("input_scale", std::move(tensor));
+  }
+}
+
+/// The folded stack. `prefix`: what precedes the names of its modules in the model.
+template <typename Holder>
+Holder fold_stack(const typename Holder::Impl& from,
+                  const Scheme& scheme,
+                  const std::string& prefix,
+                  FoldWords& words) {
+  StackFold fold(from.layers, prefix);
+  Holder to(scheme, from.options, StackFold::plain_layers(from.layers));
+  to->end->norm = from.end->norm.clone();
+  replace_child(*to->end, "norm", to->end->norm);
+  replace_child(*to, "norm", to->end->norm);
+  const auto of_input = ChannelScale::of(from.input_scale) * fold.fold_into(to->layers);
+  if (from.options.input_scale() || !of_input.is_one()) {
+    set_input_scale(*to, of_input, from.parameters().front());
+  }
+  if (!of_input.is_one()) {
+    words.notes.push_back(prefix + "input_scale: no norm precedes the first sub-layer");
+  }
+  words.rows.insert(words.rows.end(), fold.rows().begin(), fold.rows().end());
+  words.eps_changed = words.eps_changed || fold.eps_changed();
+  to->train(from.is_training());
+  return to;
+}
+
+/// Copies an embedding or a head, which has only a weight.
+template <typename Holder>
+void copy_weight(const Holder& from, Holder& to) {
+  if (!from.is_empty()) to->weight.set_data(from->weight.detach().clone());
+}
+
+inline const std::string& title_of(const std::vector<nn::Layer>& layers) {
+  return layers.front()->sublayers.front().residual->scheme_title();
+}
+
+/// Fold of a stack that is a model of its own.
+template <typename Holder>
+Holder fold_alone(const typename Holder::Impl& from, bool is_encoder, FoldReport* report) {
+  const KeepRandomState keep;
+  FoldWords words;
+  const auto norms = norms_of(from.layers);
+  const std::vector<Norms> none;
+  auto to = fold_stack<Holder>(from,
+                               plain_scheme(is_encoder ? norms : none, is_encoder ? none : norms),
+                               "",
+                               words);
+  words.write(report, title_of(from.layers));
+  return to;
+}
+
+}  // namespace detail
+
+/// Returns the plain Transformer, Post-LN, Pre-LN or without norms, that computes the same as
+/// `model`: its gains become part of its weights, as the report says.
+///
+///     auto plain = evenkeel::fold(model);
+///
+/// What is folded follows from the norms and gains of each residual, so a scheme of your own folds
+/// too; see docs/fold.md. The new model has the dtype, device and mode of `model`, shares no tensor
+/// with it, and can be trained on. Values are computed in float64 and rounded once to the dtype of
+/// the weights. Random numbers are not consumed. Throws c10::Error, naming the place, if the
+/// scheme has what a plain Transformer has not (a second stream, another norm), if a shortcut's
+/// gain is 0, or if a gain belongs to a branch or a norm of an unknown type.
+///
+/// A gain of the shortcut that differs between channels goes to the norm before it. No norm
+/// precedes the first sub-layer, so the folded stack multiplies its input by `input_scale`, see
+/// `LayerOptions`; embeddings stay tied.
+///
+/// Papers: Liu et al. 2020 (Admin), https://arxiv.org/abs/2004.08249, where omega is folded into
+/// other parameters; microsoft/admin-torch, whose README describes it.
+template <typename S>
+nn::Encoder<> fold(const nn::Encoder<S>& model, FoldReport* report = nullptr) {
+  TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
+  return detail::fold_alone<nn::Encoder<>>(*model, /*is_encoder=*/true, report);
+}
+
+template <typename S>
+nn::Decoder<> fold(const nn::Decoder<S>& model, FoldReport* report = nullptr) {
+  TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
+  return detail::fold_alone<nn::Decoder<>>(*model, /*is_encoder=*/false, report);
+}
+
+template <typename S>
+nn::Transformer<> fold(const nn::Transformer<S>& model, FoldReport* report = nullptr) {
+  TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
+  const detail::KeepRandomState keep;
+  detail::FoldWords words;
+  const auto& from = *model;
+  const auto scheme = detail::plain_scheme(detail::norms_of(from.encoder->layers),
+                                           detail::norms_of(from.decoder->layers));
+  auto encoder = detail::fold_stack<nn::Encoder<>>(*from.encoder, scheme, "encoder.", words);
+  auto decoder = detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", words);
+  auto options = from.options;
+  if (encoder->options.input_scale() || decoder->options.input_scale()) {
+    options.input_scale(true);
+    const auto& like = from.src_embedding->weight;
+    if (!encoder->input_scale.defined()) detail::set_input_scale(*encoder, 1.0, like);
+    if (!decoder->input_scale.defined()) detail::set_input_scale(*decoder, 1.0, like);
+  }
+  nn::Transformer<> to(scheme, options, encoder, decoder);
+  const auto& weight = from.src_embedding->weight;
+  to->positions->to(weight.device(), weight.scalar_type());
+  detail::copy_weight(from.src_embedding, to->src_embedding);
+  if (!options.tie_embeddings()) detail::copy_weight(from.tgt_embedding, to->tgt_embedding);
+  detail::copy_weight(from.head, to->head);
+  to->train(from.is_training());
+  words.write(report, from.scheme().title);
+  return to;
+}
+
+template <typename S>
+nn::LanguageModel<> fold(const nn::LanguageModel<S>& model, FoldReport* report = nullptr) {
+  TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
+  const detail::KeepRandomState keep;
+  detail::FoldWords words;
+  const auto& from = *model;
+  const auto scheme = detail::plain_scheme({}, detail::norms_of(from.decoder->layers));
+  auto decoder = detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", words);
+  auto options = from.options;
+  options.input_scale(decoder->options.input_scale());
+  nn::LanguageModel<> to(scheme, options, decoder);
+  const auto& weight = from.embedding->weight;
+  to->positions->to(weight.device(), weight.scalar_type());
+  detail::copy_weight(from.embedding, to->embedding);
+  detail::copy_weight(from.head, to->head);
+  to->train(from.is_training());
+  words.write(report, from.scheme().title);
+  return to;
+}
+
+/// No other model is folded: of a block of your own, an anatomy tells which matrices it has, but
+/// not how it joins shortcut and branch.
+template <typename Model>
+Model fold(const Model& model, FoldReport* = nullptr) {
+  static_assert(!std::is_same_v<Model, Model>,
+                "fold: pass an nn::Encoder, nn::Decoder, nn::Transformer or nn::LanguageModel; how "
+                "to fold a block of your own is in docs/fold.md");
+  return model;
+}
+
+}  // namespace evenkeel
