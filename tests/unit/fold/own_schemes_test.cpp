@@ -221,6 +221,18 @@ TEST_F(FoldOwnSchemeTest, ABranchWithANormInsideIsRefused) {
   EXPECT_TRUE(throws([&] { fold(model); }, "expected layer_1.self_attn without norms of its own"));
 }
 
+TEST_F(FoldOwnSchemeTest, ASimplifiedBlockIsRefusedByItsBranch) {
+  const auto decoder = [](const char* block) {
+    const auto options = nn::StackOptions(2, 16, 4, 32).cross_attention(false).block(block);
+    return nn::Decoder<>(find_scheme("pre"), options);
+  };
+  EXPECT_TRUE(throws([&] { fold(decoder("sas")); }, "but got evenkeel::nn::ShapedAttention"));
+  EXPECT_TRUE(throws([&] { fold(decoder("value-skipinit")); }, "ShapedAttention"));
+  EXPECT_TRUE(throws([&] { fold(decoder("sas-p")); }, "but got evenkeel::nn::Parallel"));
+  EXPECT_TRUE(throws([&] { fold(decoder("parallel")); }, "but got evenkeel::nn::Parallel"));
+  EXPECT_TRUE(throws([&] { fold(decoder("op")); }, "norms of its own"));
+}
+
 TEST_F(FoldOwnSchemeTest, AnEmptyHolderIsRefused) {
   EXPECT_TRUE(throws([] { fold(nn::Encoder<>()); }, "expected a model, but got an empty holder"));
 }

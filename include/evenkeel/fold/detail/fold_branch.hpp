@@ -7,6 +7,8 @@
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/feed_forward.hpp>
+#include <evenkeel/nn/parallel.hpp>
+#include <evenkeel/nn/shaped_attention.hpp>
 
 #include <c10/util/Exception.h>
 #include <torch/types.h>
@@ -16,8 +18,15 @@
 
 namespace evenkeel::detail {
 
-/// Throws if a branch has norms of its own.
-inline void check_no_norms_in(const nn::AnyBranch& branch, const std::string& name) {
+/// Throws if a branch is of a simplified block or has norms of its own.
+inline void check_plain_branch(const nn::AnyBranch& branch, const std::string& name) {
+  const bool simplified = !exactly<nn::ShapedAttention>(branch.ptr()).is_empty() ||
+                          !exactly<nn::Parallel>(branch.ptr()).is_empty();
+  TORCH_CHECK(!simplified,
+              "fold: expected ",
+              name,
+              " to be attention or a feed-forward, as a plain Transformer has them, but got ",
+              branch.ptr()->name());
   bool has_norms = false;
   if (const auto attention = exactly<nn::MultiHeadAttention>(branch.ptr())) {
     for (const auto* norm :

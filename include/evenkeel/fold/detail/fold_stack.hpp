@@ -115,7 +115,7 @@ class StackFold {
                 name,
                 " has norms at: ",
                 to_string(norms));
-    check_no_norms_in(sublayer.branch, name);
+    check_plain_branch(sublayer.branch, name);
   }
 
   static void copy_modules(const nn::Sublayer& from, nn::Sublayer& to, nn::LayerImpl& layer) {
