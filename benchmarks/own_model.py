@@ -8,7 +8,7 @@ no more than the frequencies of the characters is "stuck".
 
     benchmarks/own_model.py build/benchmarks/own_model            # half an hour on two cores
     benchmarks/own_model.py build/benchmarks/own_model --text my.txt --results runs.json
-    benchmarks/own_model.py build/benchmarks/own_model --more     # the tables at the end of the page, an hour
+    benchmarks/own_model.py build/benchmarks/own_model --more     # packed projections, 48 layers: 90 minutes
 """
 
 import argparse
