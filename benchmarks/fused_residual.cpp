@@ -9,9 +9,11 @@
 // sets. fused_residual.py measures torch.compile in the same way.
 #include <evenkeel/kernels/fused_residual.hpp>
 
+#include "graph_time.hpp"
+#include "median.hpp"
+
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
-#include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
@@ -19,7 +21,6 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -29,34 +30,6 @@
 namespace {
 
 using Tensors = std::vector<torch::Tensor>;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// Microseconds of `work` on the GPU.
-template <typename F>
-double graph_time(const F& work) {
-  constexpr int kReplays = 15;
-  const auto stream = at::cuda::getCurrentCUDAStream();
-  work();
-  torch::cuda::synchronize();
-  at::cuda::CUDAGraph graph;
-  graph.capture_begin();
-  const auto keep = work();
-  graph.capture_end();
-  std::vector<double> times;
-  for (int i = 0; i < kReplays + 3; ++i) {
-    at::cuda::CUDAEvent begin(0), end(0);  // flags: with timing
-    begin.record(stream);
-    graph.replay();
-    end.record(stream);
-    end.synchronize();
-    if (i >= 3) times.push_back(1e3 * begin.elapsed_time(end));
-  }
-  return median(times);
-}
 
 // TB/s, read and written, of a copy on the device.
 double copy_bandwidth() {
@@ -159,7 +132,7 @@ Times times_of(const Case& of, bool fused) {
       for (size_t i = 0; i < sets; ++i) kept.push_back(work(i));
       return kept;
     };
-    return graph_time(of_all) / static_cast<double>(sets);
+    return graph_time(/*warmups=*/1, /*replays=*/15, of_all) / static_cast<double>(sets);
   };
   Times times{};
   times.forward = on_all([&](size_t i) { return Tensors{of.forward(i)}; });

@@ -10,6 +10,8 @@
 #include <evenkeel/residual/pre_norm.hpp>
 #include <evenkeel/train/fused_adam.hpp>
 
+#include "median.hpp"
+
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
@@ -17,7 +19,6 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -26,11 +27,6 @@
 #include <vector>
 
 namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 double microseconds(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();

@@ -7,12 +7,13 @@
 #include <evenkeel/nn/encoder.hpp>
 #include <evenkeel/residual/admin.hpp>
 
+#include "median.hpp"
+
 #include <fmt/format.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -27,11 +28,6 @@ double seconds(torch::Device device, F&& work) {
   work();
   if (device.is_cuda()) torch::cuda::synchronize();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/shaped_attention.hpp>
 
+#include "median.hpp"
+
 #include <fmt/format.h>
 #include <torch/autograd.h>
 #include <torch/cuda.h>
@@ -16,13 +18,11 @@
 #include <torch/utils.h>
 
 #ifdef EVENKEEL_BENCHMARK_CUDA
-#include <ATen/cuda/CUDAContext.h>
-#include <ATen/cuda/CUDAEvent.h>
-#include <ATen/cuda/CUDAGraph.h>
+#include "graph_time.hpp"
+
 #include <c10/cuda/CUDAGuard.h>
 #endif
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -38,11 +38,6 @@ constexpr int64_t kHeads = 8;
 constexpr int64_t kHeadDim = 64;
 constexpr int64_t kEmbedDim = kHeads * kHeadDim;
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 template <typename F>
 double cpu_time(const F& work) {
   work();
@@ -56,36 +51,14 @@ double cpu_time(const F& work) {
   return median(times);
 }
 
-#ifdef EVENKEEL_BENCHMARK_CUDA
-template <typename F>
-double graph_time(const F& work) {
-  constexpr int kReplays = 30;
-  const auto stream = c10::cuda::getStreamFromPool();
-  const c10::cuda::CUDAStreamGuard guard(stream);
-  for (int i = 0; i < 3; ++i) work();
-  torch::cuda::synchronize();
-  at::cuda::CUDAGraph graph;
-  graph.capture_begin();
-  const auto keep = work();
-  graph.capture_end();
-  std::vector<double> times;
-  for (int i = 0; i < kReplays + 3; ++i) {
-    at::cuda::CUDAEvent begin(0), end(0);  // flags: with timing
-    begin.record(stream);
-    graph.replay();
-    end.record(stream);
-    end.synchronize();
-    if (i >= 3) times.push_back(1e3 * begin.elapsed_time(end));
-  }
-  return median(times);
-}
-#endif
-
 /// Microseconds of `work`, which returns tensors.
 template <typename F>
 double time_of(const F& work) {
 #ifdef EVENKEEL_BENCHMARK_CUDA
-  if (torch::cuda::is_available()) return graph_time(work);
+  if (torch::cuda::is_available()) {
+    const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+    return graph_time(/*warmups=*/3, /*replays=*/30, work);
+  }
 #endif
   return cpu_time(work);
 }

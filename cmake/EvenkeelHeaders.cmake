@@ -15,6 +15,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/anatomy/torch_nn.hpp
     include/evenkeel/core/arg.hpp
     include/evenkeel/core/depth_factors.hpp
+    include/evenkeel/core/detail/rng_state.hpp
     include/evenkeel/core/draw.hpp
     include/evenkeel/core/enums.hpp
     include/evenkeel/core/error.hpp
@@ -32,7 +33,6 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/detail/perturb.hpp
     include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp
-    include/evenkeel/diagnose/detail/rng_state.hpp
     include/evenkeel/diagnose/detail/saved_tensor.hpp
     include/evenkeel/diagnose/largest_input_norm.hpp
     include/evenkeel/diagnose/output_change.hpp
@@ -43,7 +43,6 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/fold_branch.hpp
     include/evenkeel/fold/detail/fold_norm.hpp
     include/evenkeel/fold/detail/fold_stack.hpp
-    include/evenkeel/fold/detail/keep_random_state.hpp
     include/evenkeel/fold/detail/plain_scheme.hpp
     include/evenkeel/fold/fold.hpp
     include/evenkeel/fold/fold_report.hpp
@@ -100,6 +99,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/nn/detail/attention_impl.hpp
     include/evenkeel/nn/detail/block_parts.hpp
     include/evenkeel/nn/detail/check_options.hpp
+    include/evenkeel/nn/detail/make_layer.hpp
     include/evenkeel/nn/detail/masked_mean.hpp
     include/evenkeel/nn/detail/scaled_dot_product.hpp
     include/evenkeel/nn/detail/shaped_terms.hpp

@@ -65,6 +65,14 @@ void expect_share(const char* setting, double value) {
   expect(ok, setting, "a number from 0 to below 1", value_of(value));
 }
 
+void expect_width(int64_t embed_dim, int64_t num_heads) {
+  constexpr int64_t kMost = 1'000'000;
+  expect(embed_dim > 0 && embed_dim <= kMost && embed_dim % 2 == 0 && embed_dim % num_heads == 0,
+         "embed-dim",
+         fmt::format("an even multiple of --num-heads {}", num_heads),
+         embed_dim);
+}
+
 void expect_names(const char* setting, const std::vector<std::string>& files) {
   const bool named = std::find(files.begin(), files.end(), "") == files.end();
   expect(named, setting, "names of files", value_of(files));

@@ -91,6 +91,24 @@ void expect_share(const char* setting, double value);
 /// Throws ConfigError for a list in which a name is empty.
 void expect_names(const char* setting, const std::vector<std::string>& files);
 
+/// Throws ConfigError unless --embed-dim is a width that --num-heads and sinusoids divide.
+void expect_width(int64_t embed_dim, int64_t num_heads);
+
+/// Throws ConfigError for settings of Adam and of clipping that are out of range.
+template <typename Config>
+void check_adam_settings(const Config& c) {
+  expect_share("beta1", c.beta1);
+  expect_share("beta2", c.beta2);
+  // else one gradient after small ones makes a step without bound
+  expect(c.beta2 >= c.beta1 * c.beta1,
+         "beta2",
+         fmt::format("at least the square of --beta1 {}", c.beta1),
+         c.beta2);
+  expect_positive("eps", c.eps);
+  expect_not_negative("weight-decay", c.weight_decay);
+  expect_not_negative("clip-norm", c.clip_norm);
+}
+
 /// What `find` returns. Its c10::Error "find_scheme: expected ..." becomes a ConfigError of the
 /// option.
 template <typename Find>

@@ -17,6 +17,17 @@
 
 namespace evenkeel::examples {
 
+/// The optimizer's options that a config has; the learning rate is the schedule's.
+template <typename Config>
+train::FusedAdamOptions adam_options(const Config& config) {
+  return train::FusedAdamOptions()
+      .beta1(config.beta1)
+      .beta2(config.beta2)
+      .eps(config.eps)
+      .weight_decay(config.weight_decay)
+      .max_norm(config.clip_norm);
+}
+
 /// The loss of a batch, before it is computed.
 struct BatchLoss {
   int64_t tokens;                        ///< That are predicted.

@@ -62,11 +62,7 @@ Config resolved(Config c) {
   expect_within(1, 10'000, "num-layers", c.num_layers);
   expect_within(1, kMillion, "num-heads", c.num_heads);
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
-  expect(c.embed_dim > 0 && c.embed_dim <= kMillion && c.embed_dim % 2 == 0 &&
-             c.embed_dim % c.num_heads == 0,
-         "embed-dim",
-         fmt::format("an even multiple of --num-heads {}", c.num_heads),
-         c.embed_dim);
+  expect_width(c.embed_dim, c.num_heads);
   expect(c.activation == "relu" || c.activation == "gelu" || c.activation == "swiglu",
          "activation",
          "relu, gelu or swiglu",
@@ -74,21 +70,12 @@ Config resolved(Config c) {
   check_block(c);
   expect_within(1, 100'000, "sequence-length", c.sequence_length);
   expect_within(1, kMillion, "batch-size", c.batch_size);
-  for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
-                                    {"warmup-share", c.warmup_share},
-                                    {"beta1", c.beta1},
-                                    {"beta2", c.beta2}}) {
+  for (const auto& [name, share] :
+       {std::pair{"dropout", c.dropout}, {"warmup-share", c.warmup_share}}) {
     expect_share(name, share);
   }
-  // else one gradient after small ones makes a step without bound
-  expect(c.beta2 >= c.beta1 * c.beta1,
-         "beta2",
-         fmt::format("at least the square of --beta1 {}", c.beta1),
-         c.beta2);
+  check_adam_settings(c);
   expect_positive("lr", c.lr);
-  expect_positive("eps", c.eps);
-  expect_not_negative("weight-decay", c.weight_decay);
-  expect_not_negative("clip-norm", c.clip_norm);
   expect_within(1, kAny, "valid-sequences", c.valid_sequences);
   expect_within(0, 100, "samples", c.samples);
   expect_within(1, 100'000, "sample-tokens", c.sample_tokens);

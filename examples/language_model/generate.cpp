@@ -2,6 +2,7 @@
 #include "generate.hpp"
 
 #include "common/device.hpp"
+#include "common/evaluation_mode.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -40,8 +41,7 @@ std::vector<int64_t> generate(nn::LanguageModelImpl& model,
                               const GenerateOptions& options) {
   const torch::NoGradGuard no_grad;
   const Autocast autocast(device, bfloat16);
-  const bool training = model.is_training();
-  model.eval();
+  const EvaluationMode evaluation(model);
   auto random = at::detail::createCPUGenerator(options.seed);
   nn::DecoderCache cache;
   auto read = prompt.empty() ? std::vector<int64_t>{end} : prompt;
@@ -63,7 +63,6 @@ std::vector<int64_t> generate(nn::LanguageModelImpl& model,
     read.push_back(next);
     fresh = {next};
   }
-  model.train(training);
   return generated;
 }
 

@@ -2,6 +2,7 @@
 #include "layer_statistics.hpp"
 
 #include "common/device.hpp"
+#include "common/evaluation_mode.hpp"
 
 #include <evenkeel/residual/observer.hpp>
 
@@ -27,8 +28,7 @@ std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,
                                               bool bfloat16) {
   const torch::NoGradGuard no_grad;
   const Autocast autocast(tokens.device(), bfloat16);
-  const bool training = model.is_training();
-  model.eval();
+  const EvaluationMode evaluation(model);
   std::vector<LayerStatistics> layers(static_cast<size_t>(model.options.num_layers()));
   double entropy = 0.0;  // of the attention that was seen last
   {
@@ -45,7 +45,6 @@ std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,
         });
     model.forward(tokens);
   }
-  model.train(training);
   return layers;
 }
 

@@ -68,12 +68,7 @@ PackedText packed(const Config& config,
 
 std::unique_ptr<train::FusedAdam> make_optimizer(const Config& config,
                                                  const nn::LanguageModel<>& model) {
-  const auto options = train::FusedAdamOptions(config.lr)
-                           .beta1(config.beta1)
-                           .beta2(config.beta2)
-                           .eps(config.eps)
-                           .weight_decay(config.weight_decay)
-                           .max_norm(config.clip_norm);
+  const auto options = adam_options(config);
   return std::make_unique<train::FusedAdam>(train::decay_groups(*model, options), options);
 }
 

@@ -2,6 +2,7 @@
 #include "validation.hpp"
 
 #include "common/device.hpp"
+#include "common/evaluation_mode.hpp"
 #include "generate.hpp"
 #include "layer_statistics.hpp"
 #include "model.hpp"
@@ -99,8 +100,7 @@ ValidationReport validate(nn::LanguageModelImpl& model,
                           torch::Device device,
                           const Config& config) {
   const bool bfloat16 = config.dtype == "bfloat16";
-  const bool training = model.is_training();
-  model.eval();
+  const EvaluationMode evaluation(model);
   ValidationReport report;
   report.loss = loss_a_token(model, text, device, bfloat16, config);
   report.score = -report.loss;
@@ -114,7 +114,6 @@ ValidationReport validate(nn::LanguageModelImpl& model,
                               looked.narrow(1, 0, std::min(kLookedLength, text.length())),
                               bfloat16));
   add_samples(report, model, tokenizer, text, device, bfloat16, config);
-  model.train(training);
   return report;
 }
 

@@ -67,28 +67,15 @@ Config resolved(Config c) {
   expect_within(1, kAny, "decay-period", c.decay_period);
   expect_within(0, kAny, "warmup", *c.warmup);
   expect_within(0, kAny, "valid-sentences", c.valid_sentences);
-  expect(c.embed_dim > 0 && c.embed_dim <= kMillion && c.embed_dim % 2 == 0 &&
-             c.embed_dim % c.num_heads == 0,
-         "embed-dim",
-         fmt::format("an even multiple of --num-heads {}", c.num_heads),
-         c.embed_dim);
+  expect_width(c.embed_dim, c.num_heads);
   expect_positive("lr", *c.lr);
-  expect_positive("eps", c.eps);
-  expect_not_negative("weight-decay", c.weight_decay);
-  expect_not_negative("clip-norm", c.clip_norm);
   for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
                                     {"attention-dropout", c.attention_dropout},
                                     {"activation-dropout", c.activation_dropout},
-                                    {"label-smoothing", c.label_smoothing},
-                                    {"beta1", c.beta1},
-                                    {"beta2", c.beta2}}) {
+                                    {"label-smoothing", c.label_smoothing}}) {
     expect_share(name, share);
   }
-  // else one gradient after small ones makes a step without bound
-  expect(c.beta2 >= c.beta1 * c.beta1,
-         "beta2",
-         fmt::format("at least the square of --beta1 {}", c.beta1),
-         c.beta2);
+  check_adam_settings(c);
   expect(!c.source.empty(), "source", "a file of training text", value_of(c.source));
   expect(c.source.size() == c.target.size(),
          "target",

@@ -2,6 +2,7 @@
 #include "decode.hpp"
 
 #include "batches.hpp"
+#include "common/evaluation_mode.hpp"
 
 #include <ATen/ATen.h>
 #include <torch/utils.h>
@@ -189,8 +190,7 @@ std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const DecodeOptions& options) {
   const torch::NoGradGuard no_grad;
   const Autocast autocast(device, bfloat16);
-  const bool training = model.is_training();
-  model.eval();
+  const EvaluationMode evaluation(model);
 
   std::vector<int64_t> order;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -213,7 +213,6 @@ std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
     translate_batch(model, sources, sentences, device, options, results);
     begin = end;
   }
-  model.train(training);
   return results;
 }
 

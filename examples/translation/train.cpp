@@ -178,13 +178,7 @@ Ending run(const Config& config,
                      }};
   };
   UpdateStep step(model.ptr(),
-                  std::make_unique<train::FusedAdam>(model->parameters(),
-                                                     train::FusedAdamOptions()
-                                                         .beta1(config.beta1)
-                                                         .beta2(config.beta2)
-                                                         .eps(config.eps)
-                                                         .weight_decay(config.weight_decay)
-                                                         .max_norm(config.clip_norm)),
+                  std::make_unique<train::FusedAdam>(model->parameters(), adam_options(config)),
                   device,
                   loss_of,
                   [&](int64_t update) { return learning_rate(config, update); });

@@ -2,6 +2,7 @@
 #include "validation.hpp"
 
 #include "bleu.hpp"
+#include "common/evaluation_mode.hpp"
 #include "decode.hpp"
 #include "model.hpp"
 
@@ -61,8 +62,7 @@ Validation validate(nn::TransformerImpl& model,
                     torch::Device device,
                     bool bfloat16,
                     const ValidationOptions& options) {
-  const bool training = model.is_training();
-  model.eval();
+  const EvaluationMode evaluation(model);
   BatchOptions batches;
   batches.batch_tokens = std::max<int64_t>(options.batch_tokens, 2048);
   batches.max_length = options.max_length;
@@ -81,7 +81,6 @@ Validation validate(nn::TransformerImpl& model,
       result.samples.push_back({sources[i], references[i], hypotheses[i]});
     }
   }
-  model.train(training);
   return result;
 }
 

@@ -18,6 +18,20 @@ inline std::vector<torch::Device> devices() {
   return devices;
 }
 
+/// Ends with LibTorch's number of threads that it found.
+class ThreadsGuard {
+ public:
+  explicit ThreadsGuard(int threads) : before_(torch::get_num_threads()) {
+    torch::set_num_threads(threads);
+  }
+  ~ThreadsGuard() { torch::set_num_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
+
+ private:
+  int before_;
+};
+
 /// Every test begins with the same random numbers.
 class SeededTest : public ::testing::Test {
  protected:

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/detail/rng_state.hpp>
 #include <evenkeel/fold/detail/channel_scale.hpp>
 #include <evenkeel/fold/detail/fold_stack.hpp>
-#include <evenkeel/fold/detail/keep_random_state.hpp>
 #include <evenkeel/fold/detail/plain_scheme.hpp>
 #include <evenkeel/fold/fold_report.hpp>
 #include <evenkeel/nn/decoder.hpp>

@@ -3,6 +3,7 @@
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/kernels/detail/plain_residual.hpp>
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
@@ -50,9 +51,7 @@ class ParallelImpl : public torch::nn::Cloneable<ParallelImpl>, public Attention
         attention(std::move(attention_)),
         feed_forward(std::move(feed_forward_)) {
     for (const auto& gain : {options.attention(), options.feed_forward()}) {
-      TORCH_CHECK(gain.kind != Gain::Kind::kRamp && gain.shape == GainShape::kScalar,
-                  "Parallel: expected scalar gains that do not follow the training step, but got ",
-                  gain.kind == Gain::Kind::kRamp ? "a ramp" : "one per channel");
+      evenkeel::detail::check_scalar_gain("Parallel", gain);
     }
     register_all();
   }
@@ -75,8 +74,10 @@ class ParallelImpl : public torch::nn::Cloneable<ParallelImpl>, public Attention
   torch::Tensor forward(const torch::Tensor& h,
                         const AttentionMask& mask = {},
                         KeyValueCache* cache = nullptr) override {
-    const auto of_feed_forward = times(feed_forward.forward(h, {}), feed_forward_gain);
-    return times(attention.forward(h, {mask, {}, {}}, cache), attention_gain) + of_feed_forward;
+    const auto of_feed_forward =
+        evenkeel::detail::apply_gain(feed_forward.forward(h, {}), feed_forward_gain);
+    const auto of_attention = attention.forward(h, {mask, {}, {}}, cache);
+    return evenkeel::detail::apply_gain(of_attention, attention_gain) + of_feed_forward;
   }
 
   /// Throws: there is no memory.
@@ -109,10 +110,6 @@ class ParallelImpl : public torch::nn::Cloneable<ParallelImpl>, public Attention
         evenkeel::detail::register_gain(*this, "attention_gain", options.attention(), 0);
     feed_forward_gain =
         evenkeel::detail::register_gain(*this, "feed_forward_gain", options.feed_forward(), 0);
-  }
-
-  static torch::Tensor times(const torch::Tensor& x, const torch::Tensor& gain) {
-    return gain.defined() ? x * gain.to(x.scalar_type()) : x;
   }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/plain_residual.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 #include <evenkeel/residual/gain.hpp>
 
@@ -84,10 +85,7 @@ class ReparamLinearImpl : public torch::nn::Cloneable<ReparamLinearImpl> {
                 " and ",
                 out);
     for (const auto& gain : {options.skip(), options.resid()}) {
-      TORCH_CHECK(gain.kind != Gain::Kind::kRamp && gain.shape == GainShape::kScalar,
-                  "ReparamLinear: expected scalar gains that do not follow the training step, but "
-                  "got ",
-                  gain.kind == Gain::Kind::kRamp ? "a ramp" : "one per channel");
+      evenkeel::detail::check_scalar_gain("ReparamLinear", gain);
     }
     reset();
   }
@@ -119,12 +117,10 @@ class ReparamLinearImpl : public torch::nn::Cloneable<ReparamLinearImpl> {
   }
 
   torch::Tensor forward(const torch::Tensor& x) {
-    const auto times = [](const torch::Tensor& value, const torch::Tensor& gain) {
-      return gain.defined() ? value * gain.to(value.scalar_type()) : value;
-    };
-    const auto trained = times(weight, resid_gain);
-    if (!init_weight.defined()) return times(x, skip_gain) + torch::linear(x, trained, bias);
-    return torch::linear(x, trained + times(init_weight, skip_gain), bias);
+    using evenkeel::detail::apply_gain;
+    const auto trained = apply_gain(weight, resid_gain);
+    if (!init_weight.defined()) return apply_gain(x, skip_gain) + torch::linear(x, trained, bias);
+    return torch::linear(x, trained + apply_gain(init_weight, skip_gain), bias);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::nn::ReparamLinear(in_features=512, ...)`.

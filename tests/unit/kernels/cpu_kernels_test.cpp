@@ -9,6 +9,7 @@
 #include <evenkeel/kernels/fused_residual.hpp>
 
 #include "all_close.hpp"
+#include "fixture.hpp"
 #include "operators.hpp"
 #include "residual_formula.hpp"
 
@@ -29,21 +30,8 @@ namespace evenkeel {
 namespace {
 
 using test::same_bits;
+using test::ThreadsGuard;
 using Tensors = std::vector<torch::Tensor>;
-
-// Ends with the number of threads that it found.
-class ThreadsGuard {
- public:
-  explicit ThreadsGuard(int threads) : before_(at::get_num_threads()) {
-    at::set_num_threads(threads);
-  }
-  ~ThreadsGuard() { at::set_num_threads(before_); }
-  ThreadsGuard(const ThreadsGuard&) = delete;
-  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
-
- private:
-  int before_;
-};
 
 class CpuKernelsTest : public ::testing::TestWithParam<detail::cpu::Kernels> {
  protected:

@@ -21,6 +21,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::examples::language_model {
@@ -57,30 +58,20 @@ class LanguageModelExampleTest : public ::testing::Test {
     return c;
   }
 
-  static std::vector<double> logged(const Config& config,
-                                    const std::string& event,
-                                    const std::string& key) {
-    std::vector<double> found;
+  /// The log's entries of one kind.
+  static std::vector<nlohmann::json> events(const Config& config, const std::string& event) {
+    std::vector<nlohmann::json> found;
     std::ifstream stream(RunFolder(config.run_dir).log);
     for (std::string line; std::getline(stream, line);) {
-      const auto entry = nlohmann::json::parse(line);
-      if (entry["event"] == event) found.push_back(entry[key].get<double>());
+      auto entry = nlohmann::json::parse(line);
+      if (entry["event"] == event) found.push_back(std::move(entry));
     }
     return found;
   }
 
-  /// Of every layer at every validation.
-  static std::vector<double> attention_entropies(const Config& config) {
+  static std::vector<double> losses(const Config& config) {
     std::vector<double> found;
-    std::ifstream stream(RunFolder(config.run_dir).log);
-    for (std::string line; std::getline(stream, line);) {
-      const auto entry = nlohmann::json::parse(line);
-      if (entry["event"] != "valid") continue;
-      for (const auto& layer : entry["layers"]) {
-        found.push_back(layer["attention_entropy"].get<double>());
-      }
-    }
-    EXPECT_FALSE(found.empty());
+    for (const auto& entry : events(config, "train")) found.push_back(entry["loss"].get<double>());
     return found;
   }
 
@@ -111,7 +102,7 @@ TEST_F(LanguageModelExampleTest, AResumedRunEqualsTheUnbrokenOneBitForBit) {
       broken.max_steps = steps;
       ASSERT_EQ(train(broken, steps > 3), Ending::kFinished);
     }
-    EXPECT_EQ(logged(broken, "train", "loss"), logged(unbroken, "train", "loss"));
+    EXPECT_EQ(losses(broken), losses(unbroken));
     const auto a = load_checkpoint(RunFolder(unbroken.run_dir).last);
     const auto b = load_checkpoint(RunFolder(broken.run_dir).last);
     ASSERT_EQ(a.tensors.size(), b.tensors.size());
@@ -144,15 +135,12 @@ TEST_F(LanguageModelExampleTest, LearnsTheTextAndWritesIt) {
 TEST_F(LanguageModelExampleTest, SaysWhatLayersLookLikeAtEveryValidation) {
   const auto c = config();
   ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
-  std::ifstream stream(RunFolder(c.run_dir).log);
-  int validations = 0;
-  for (std::string line; std::getline(stream, line);) {
-    const auto entry = nlohmann::json::parse(line);
-    if (entry["event"] == "train") {
-      EXPECT_GT(entry["update_seconds"].get<double>(), 0.0);
-    }
-    if (entry["event"] != "valid") continue;
-    ++validations;
+  const auto updates = events(c, "train");
+  EXPECT_EQ(updates.size(), 12);
+  for (const auto& entry : updates) EXPECT_GT(entry["update_seconds"].get<double>(), 0.0);
+  const auto validations = events(c, "valid");
+  EXPECT_EQ(validations.size(), 2);
+  for (const auto& entry : validations) {
     ASSERT_EQ(entry["layers"].size(), 2);
     for (const auto& layer : entry["layers"]) {
       EXPECT_GT(layer["rms"].get<double>(), 0.0);
@@ -162,7 +150,6 @@ TEST_F(LanguageModelExampleTest, SaysWhatLayersLookLikeAtEveryValidation) {
     }
     EXPECT_EQ(entry["samples"].size(), 1);
   }
-  EXPECT_EQ(validations, 2);
 }
 
 TEST_F(LanguageModelExampleTest, TrainsByEverySchemeThatIsNotProfiled) {
@@ -189,7 +176,14 @@ TEST_F(LanguageModelExampleTest, TrainsWithEveryBlockAndGeneratesTheSameWithACac
     c.block = block.name;
     c.run_dir = folder_ / block.name;
     ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
-    for (const double entropy : attention_entropies(c)) EXPECT_TRUE(std::isfinite(entropy));
+    const auto validations = events(c, "valid");
+    EXPECT_EQ(validations.size(), 2);
+    for (const auto& entry : validations) {
+      EXPECT_EQ(entry["layers"].size(), 2);
+      for (const auto& layer : entry["layers"]) {
+        EXPECT_TRUE(std::isfinite(layer["attention_entropy"].get<double>()));
+      }
+    }
     auto trained = load_trained(c.run_dir, "cpu");
     trained.model->to(torch::kFloat64);
     GenerateOptions options;

@@ -48,14 +48,6 @@ std::vector<AttentionOptions> forms() {
 
 class AttentionFormsTest : public test::DeviceTest {
  protected:
-  // Thousands of products of a few numbers: threads would wait for each other most of the time.
-  void SetUp() override {
-    test::DeviceTest::SetUp();
-    threads_ = torch::get_num_threads();
-    torch::set_num_threads(1);
-  }
-  void TearDown() override { torch::set_num_threads(threads_); }
-
   static MultiHeadAttention make(const AttentionOptions& options,
                                  torch::Dtype dtype = torch::kFloat64) {
     MultiHeadAttention attention(options);
@@ -104,7 +96,8 @@ class AttentionFormsTest : public test::DeviceTest {
   }
 
  private:
-  int threads_ = 1;
+  // Thousands of products of a few numbers: threads would wait for each other most of the time.
+  const test::ThreadsGuard one_thread_{1};
 };
 
 TEST_P(AttentionFormsTest, EqualsOperatorsWithEveryMask) {

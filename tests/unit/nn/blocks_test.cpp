@@ -45,18 +45,6 @@ int64_t number_of_parameters(const torch::nn::Module& module) {
   return count;
 }
 
-// Thousands of products of a few numbers: threads would wait for each other most of the time.
-class OneThread {
- public:
-  OneThread() : before_(torch::get_num_threads()) { torch::set_num_threads(1); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-  ~OneThread() { torch::set_num_threads(before_); }
-
- private:
-  int before_;
-};
-
 class BlocksTest : public test::DeviceTest {
  protected:
   static Decoder<> make(const std::string& block,
@@ -72,7 +60,8 @@ class BlocksTest : public test::DeviceTest {
   }
 
  private:
-  OneThread one_thread_;
+  // Thousands of products of a few numbers: threads would wait for each other most of the time.
+  const test::ThreadsGuard one_thread_{1};
 };
 
 // The authors' forward pass, written with the branches of the stack itself.
@@ -256,7 +245,8 @@ TEST_P(BlocksTest, IsAnEncoderAndAnEncoderDecoderToo) {
 EVENKEEL_ON_EVERY_DEVICE(BlocksTest);
 
 class BlockFormTest : public test::SeededTest {
-  OneThread one_thread_;
+  // Thousands of products of a few numbers: threads would wait for each other most of the time.
+  const test::ThreadsGuard one_thread_{1};
 };
 
 // The counts of bobby-he/simplified_transformers at 18 layers: GPT-2 with the 50,000 tokens of its

@@ -63,14 +63,6 @@ std::vector<ShapedAttentionOptions> shaped_forms() {
 
 class ShapedAttentionTest : public test::DeviceTest {
  protected:
-  // Thousands of products of a few numbers: threads would wait for each other most of the time.
-  void SetUp() override {
-    test::DeviceTest::SetUp();
-    threads_ = torch::get_num_threads();
-    torch::set_num_threads(1);
-  }
-  void TearDown() override { torch::set_num_threads(threads_); }
-
   static ShapedAttention make(const ShapedAttentionOptions& options,
                               torch::Dtype dtype = torch::kFloat64) {
     ShapedAttention attention(options);
@@ -144,7 +136,8 @@ class ShapedAttentionTest : public test::DeviceTest {
   }
 
  private:
-  int threads_ = 1;
+  // Thousands of products of a few numbers: threads would wait for each other most of the time.
+  const test::ThreadsGuard one_thread_{1};
 };
 
 TEST_P(ShapedAttentionTest, EqualsTheMatrixWithEveryMask) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/core/detail/rng_state.hpp>
 #include <evenkeel/diagnose/detail/flat_copies.hpp>
-#include <evenkeel/diagnose/detail/rng_state.hpp>
 #include <evenkeel/diagnose/detail/saved_tensor.hpp>
 
 #include <ATen/ops/_foreach_copy.h>
 #include <c10/core/Device.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
+#include <torch/cuda.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
@@ -75,9 +76,11 @@ class RestoreGuard {
       }
     }
     copy_values();
-    std::vector<c10::Device> devices;
+    std::vector<c10::Device> devices{c10::kCPU};
+    const auto count = static_cast<c10::DeviceIndex>(torch::cuda::device_count());
+    for (c10::DeviceIndex i = 0; i < count; ++i) devices.emplace_back(c10::kCUDA, i);
     for (const auto& saved : tensors_) devices.push_back(saved.tensor.device());
-    rng_.emplace(std::move(devices));
+    rng_.emplace(devices);
     root_training_ = model.is_training();
     for (auto& module : model.modules(/*include_self=*/false)) {
       modes_.emplace_back(module, module->is_training());

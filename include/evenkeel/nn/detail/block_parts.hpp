@@ -93,6 +93,19 @@ inline std::string conflict(const Block& block,
   return {};
 }
 
+/// The position of a sub-layer in a stack whose layers have sub-layers of these kinds.
+inline Position position_in(const StackOptions& options,
+                            Stack stack,
+                            const std::vector<SublayerKind>& kinds,
+                            int64_t layer,
+                            int64_t sublayer) {
+  const bool encoder = stack == Stack::kEncoder;
+  const auto in_stack = encoder ? &Position::encoder_only : &Position::decoder_only;
+  auto position = in_stack(options.num_layers(), layer, sublayer, kinds);
+  (encoder ? position.decoder_layers : position.encoder_layers) = options.other_layers();
+  return position;
+}
+
 /// Throws unless the block can be built with the scheme and the options of a stack.
 inline void check_block(const Block& block,
                         const Scheme& scheme,
@@ -114,16 +127,11 @@ inline void check_block(const Block& block,
                 ": expected a block with shaped attention, such as sas, for the option shaped");
     options.shaped()->check(block.name, options.num_layers());
   }
-  const auto in_stack =
-      stack == Stack::kEncoder ? &Position::encoder_only : &Position::decoder_only;
   for (int64_t layer = 0; layer < options.num_layers(); ++layer) {
-    auto attention = in_stack(options.num_layers(), layer, 0, usual);
-    auto feed_forward = in_stack(options.num_layers(), layer, 1, usual);
-    for (auto* position : {&attention, &feed_forward}) {
-      (stack == Stack::kEncoder ? position->decoder_layers : position->encoder_layers) =
-          options.other_layers();
-    }
-    const auto found = conflict(block, scheme, attention, feed_forward);
+    const auto found = conflict(block,
+                                scheme,
+                                position_in(options, stack, usual, layer, 0),
+                                position_in(options, stack, usual, layer, 1));
     TORCH_CHECK(found.empty(),
                 "block ",
                 block.name,

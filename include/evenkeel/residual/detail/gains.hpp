@@ -13,6 +13,15 @@
 
 namespace evenkeel::detail {
 
+/// Throws unless the gain of a `module` is one number that does not follow the training step.
+inline void check_scalar_gain(const char* module, const Gain& gain) {
+  const bool ramp = gain.kind == Gain::Kind::kRamp;
+  TORCH_CHECK(!ramp && gain.shape == GainShape::kScalar,
+              module,
+              ": expected scalar gains that do not follow the training step, but got ",
+              ramp ? "a ramp" : "one per channel");
+}
+
 /// Registers `gain` as a buffer or parameter `name` of `module` and returns it: float32, of shape
 /// (1) or (channels). For `Gain::one()` it registers nothing and returns an undefined tensor.
 inline torch::Tensor register_gain(torch::nn::Module& module,

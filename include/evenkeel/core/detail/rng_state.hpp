@@ -4,7 +4,6 @@
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
 #include <c10/core/Device.h>
-#include <torch/cuda.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -14,13 +13,10 @@
 
 namespace evenkeel::detail {
 
-/// The state of the default generators of the CPU, of every CUDA device, and of the given devices.
+/// The state of the default generators of the given devices.
 class RngState {
  public:
-  explicit RngState(std::vector<c10::Device> devices) {
-    devices.emplace_back(c10::kCPU);
-    const auto count = static_cast<c10::DeviceIndex>(torch::cuda::device_count());
-    for (c10::DeviceIndex i = 0; i < count; ++i) devices.emplace_back(c10::kCUDA, i);
+  explicit RngState(const std::vector<c10::Device>& devices) {
     std::vector<c10::Device> done;
     for (const auto& device : devices) {
       if (std::find(done.begin(), done.end(), device) != done.end()) continue;
@@ -41,6 +37,18 @@ class RngState {
 
  private:
   std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+/// Puts the CPU's random numbers back to where they were: modules draw weights when they are made.
+class KeepRandomState {
+ public:
+  KeepRandomState() = default;
+  ~KeepRandomState() { state_.restore(); }
+  KeepRandomState(const KeepRandomState&) = delete;
+  KeepRandomState& operator=(const KeepRandomState&) = delete;
+
+ private:
+  RngState state_{std::vector<c10::Device>{c10::kCPU}};
 };
 
 }  // namespace evenkeel::detail
