@@ -38,8 +38,11 @@ BranchReport check_branches(Model&& model, F&& forward) {
     const torch::NoGradGuard no_grad;
     const Observer watch([&](const SublayerEvent& event) {
       const auto omega = detail::omega_of(event.residual);
-      const double squared = omega.defined() ? omega.square().mean().item<double>() : 1.0;
       const auto* residual = dynamic_cast<const ResidualImpl*>(&event.residual);
+      const bool skips = residual == nullptr || residual->has_shortcut();
+      const double squared = omega.defined() ? omega.square().mean().item<double>()
+                             : skips         ? 1.0
+                                             : 0.0;
       report.rows.push_back({detail::name_in(names, event.residual),
                              event.position,
                              detail::variance_of(event.input),

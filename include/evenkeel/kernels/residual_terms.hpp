@@ -45,6 +45,7 @@ struct ResidualTerms {
   at::Tensor branch = {};    ///< Gain of f_x.
   at::Tensor bias = {};      ///< Added to f_x, such as the last Linear's own.
   double dropout = 0.0;      ///< Probability with which an element of f_x + bias becomes 0.
+  bool has_shortcut = true;  ///< Whether x is added at all.
 };
 
 }  // namespace evenkeel

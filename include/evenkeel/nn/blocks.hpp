@@ -51,7 +51,7 @@ inline double by_depth(double value, int64_t of_layers, int64_t num_layers) {
 /// Attention without a shortcut; the feed-forward's branch begins at .1 in 18 layers.
 inline BlockGains skipless_gains(int64_t num_layers) {
   const auto trained = [](double value) { return Gain::trained(value, GainShape::kScalar); };
-  return {Gain::fixed(0.0), trained(1.0), trained(1.0), trained(by_depth(0.1, 18, num_layers))};
+  return {Gain::zero(), trained(1.0), trained(1.0), trained(by_depth(0.1, 18, num_layers))};
 }
 
 inline BlockGains outlier_protected_gains(int64_t num_layers) {

@@ -3,7 +3,7 @@
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/core/enums.hpp>
-#include <evenkeel/kernels/detail/plain_residual.hpp>
+#include <evenkeel/kernels/fused_residual.hpp>
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
@@ -74,10 +74,9 @@ class ParallelImpl : public torch::nn::Cloneable<ParallelImpl>, public Attention
   torch::Tensor forward(const torch::Tensor& h,
                         const AttentionMask& mask = {},
                         KeyValueCache* cache = nullptr) override {
-    const auto of_feed_forward =
-        evenkeel::detail::apply_gain(feed_forward.forward(h, {}), feed_forward_gain);
+    const auto of_feed_forward = feed_forward.forward(h, {});
     const auto of_attention = attention.forward(h, {mask, {}, {}}, cache);
-    return evenkeel::detail::apply_gain(of_attention, attention_gain) + of_feed_forward;
+    return fused_residual({of_attention, of_feed_forward, attention_gain, feed_forward_gain});
   }
 
   /// Throws: there is no memory.

@@ -13,6 +13,8 @@ enum class GainShape { kScalar, kPerChannel };
 struct Gain {
   /// No gain: nothing is registered or multiplied.
   static constexpr Gain one() { return {}; }
+  /// No shortcut, as if its factor were 0: nothing is registered, and it is not added.
+  static constexpr Gain zero() { return {0.0, Kind::kZero}; }
   /// A constant, registered as a buffer of shape (1).
   static constexpr Gain fixed(double value) { return {value, Kind::kFixed}; }
   /// A parameter of shape (1) or (embed_dim), initialised to `value`.
@@ -40,7 +42,7 @@ struct Gain {
            static_cast<double>(std::max<int64_t>(ramp_steps, 1));
   }
 
-  enum class Kind { kOne, kFixed, kTrained, kRamp };
+  enum class Kind { kOne, kZero, kFixed, kTrained, kRamp };
 
   double value = 1.0;
   Kind kind = Kind::kOne;

@@ -38,7 +38,7 @@ struct HybridNormStar {
   }
   static Gain shortcut(const Position& position) {
     const bool none = position.layer == 0 && position.kind == SublayerKind::kFeedForward;
-    return none ? Gain::fixed(0.0) : Gain::one();
+    return none ? Gain::zero() : Gain::one();
   }
 };
 

@@ -62,6 +62,9 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
         branch_(scheme.branch(options.position())),
         norm_gain_(scheme.norm_gain(options.position())) {
     options.check("Residual");
+    TORCH_CHECK(
+        branch_.kind != Gain::Kind::kZero,
+        "Residual: expected a branch whose gain is not Gain::zero(), which is a shortcut's");
     TORCH_CHECK(options.embed_dim() > 0,
                 "Residual: expected embed_dim > 0, but got ",
                 options.embed_dim());
@@ -179,6 +182,7 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
   }
 
   const Norms& norms() const { return norms_; }  ///< The scheme's norm placement at this position.
+  bool has_shortcut() const { return shortcut_.kind != Gain::Kind::kZero; }
   double norm_gain() const { return norm_gain_; }             ///< Factor on every norm's output.
   StreamKind stream_kind() const { return stream_; }          ///< The scheme's.
   const std::string& scheme_title() const { return title_; }  ///< e.g. `Admin O(1)`
@@ -269,7 +273,8 @@ class ResidualImpl : public torch::nn::Cloneable<ResidualImpl>, public detail::H
 
   ResidualTerms terms(const torch::Tensor& x, const torch::Tensor& f_x) const {
     const double dropout = is_training() ? options.dropout() : 0.0;
-    return {x, normed_if(f_x, branch_norm), omega, gain_of_branch(), /*bias=*/{}, dropout};
+    const auto normed = normed_if(f_x, branch_norm);
+    return {x, normed, omega, gain_of_branch(), /*bias=*/{}, dropout, has_shortcut()};
   }
 
   std::string title_;

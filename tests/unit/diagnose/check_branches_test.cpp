@@ -64,6 +64,14 @@ TEST_P(CheckBranchesTest, MeasuresVariancesAndShares) {
   EXPECT_TRUE(says(report, "The branches are as large as the scheme assumes."));
 }
 
+TEST_P(CheckBranchesTest, ABranchWithoutShortcutIsAllOfItsSum) {
+  auto sas = on_device(nn::Encoder<PreNorm>(test::small_stack(2).block("sas-p")));
+  const auto x = randn({2, 5, 8});
+  const auto report = check_branches(sas, [&] { sas->forward(x); });
+  ASSERT_EQ(report.rows.size(), 2U);
+  for (const auto& row : report.rows) EXPECT_EQ(row.share(), 1.0);
+}
+
 TEST_P(CheckBranchesTest, SaysWhatIsFarFromWhatTheSchemeAssumes) {
   OwnPairImpl small(0.1);
   small.to(device());

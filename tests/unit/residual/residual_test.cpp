@@ -50,6 +50,13 @@ struct Muted {
   static Gain branch(const Position&) { return Gain::trained(0.0, GainShape::kScalar); }
 };
 
+// A user's own: no shortcut.
+struct Skipless {
+  static Norms norms(const Position&) { return Norms::at_input(); }
+  static Gain shortcut(const Position&) { return Gain::zero(); }
+  static Gain branch(const Position&) { return Gain::fixed(0.5); }
+};
+
 // Norms in every slot, with a gain on their output.
 struct FullyNormed {
   static Norms norms(const Position&) { return Norms::at_input().and_branch().and_sum(); }
@@ -218,6 +225,31 @@ TEST_P(ResidualTest, DropsElementsOfTheBranchAndScalesTheRest) {
 
   residual->eval();
   EXPECT_TRUE(same_bits(residual(x, f_x), x + f_x));
+}
+
+TEST_P(ResidualTest, AddsNoShortcutWhereTheSchemeHasNone) {
+  auto residual = make<Skipless>();
+  EXPECT_FALSE(residual->has_shortcut());
+  EXPECT_FALSE(residual->omega.defined());
+  const auto not_a_number = torch::full({3, kDim}, NAN, options());
+  const auto f_x = randn({3, kDim});
+  EXPECT_TRUE(same_bits(residual(not_a_number, f_x), 0.5 * f_x));
+
+  ResidualStream stream = not_a_number;
+  stream = residual->apply_branch(stream, [&](const auto&) { return f_x; });
+  EXPECT_TRUE(same_bits(stream.sum(), 0.5 * f_x));
+  EXPECT_TRUE(all_close(stream.normed(residual->input_norm, 1.0),
+                        written_out_norm(0.5 * f_x, residual->input_norm)));
+}
+
+// A branch that is not there is no residual.
+struct Branchless {
+  static Norms norms(const Position&) { return Norms::none(); }
+  static Gain branch(const Position&) { return Gain::zero(); }
+};
+
+TEST_P(ResidualTest, RefusesASchemeWithoutABranch) {
+  EXPECT_TRUE(throws([&] { make<Branchless>(); }, "expected a branch whose gain is not"));
 }
 
 template <typename Scheme>

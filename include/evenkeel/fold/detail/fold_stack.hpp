@@ -136,7 +136,7 @@ class StackFold {
     const auto& norms = residual.norms();
     const auto shortcut = checked("shortcut", residual.omega, names_[i]);
     const auto branch = checked("branch", residual.gain_of_branch(), names_[i]);
-    TORCH_CHECK(!shortcut.has_zero(),
+    TORCH_CHECK(residual.has_shortcut() && !shortcut.has_zero(),
                 "fold: expected gains of the shortcut other than 0, which the branch is divided "
                 "by, but got 0 at ",
                 names_[i]);

@@ -22,7 +22,8 @@ inline at::Tensor plain_sum(const ResidualTerms& terms) {
   auto f_x = terms.f_x;
   if (terms.bias.defined()) f_x = f_x + terms.bias.to(f_x.scalar_type());
   if (terms.dropout > 0.0) f_x = at::dropout(f_x, terms.dropout, /*train=*/true);
-  return apply_gain(terms.x, terms.shortcut) + apply_gain(f_x, terms.branch);
+  const auto branch = apply_gain(f_x, terms.branch);
+  return terms.has_shortcut ? apply_gain(terms.x, terms.shortcut) + branch : branch;
 }
 
 /// The norm of a sum, one operator after the other.

@@ -99,6 +99,14 @@ inline at::Tensor kernel_ready(const at::Tensor& tensor, at::ScalarType type) {
   return is_aligned ? ready : ready.clone();
 }
 
+/// Whether kernels can read the tensor: not where it is a subclass, or has a gradient of forward
+/// mode, which operators know.
+inline bool kernels_know(const at::Tensor& tensor, at::Device device) {
+  return type_code(tensor.scalar_type()) >= 0 && tensor.device() == device &&
+         !at::isTensorSubclassLike(tensor) && tensor.layout() == at::kStrided &&
+         !tensor._fw_grad(/*level=*/0).defined();
+}
+
 /// Of 65536, how many of the 16-bit draws drop an element.
 inline uint32_t dropout_threshold(double dropout) {
   return static_cast<uint32_t>(std::clamp<int64_t>(std::llround(dropout * 65536.0), 0, 65535));
@@ -114,6 +122,7 @@ inline std::optional<ResidualCall> kernel_call(const ResidualTerms& terms,
   if (has_norm && norm.kind != NormKind::kLayerNorm && norm.kind != NormKind::kRmsNorm) {
     return std::nullopt;
   }
+  if (!terms.has_shortcut) return std::nullopt;
   if (!(x.is_cuda() || x.is_cpu()) || x.dim() == 0 || x.sizes() != terms.f_x.sizes()) {
     return std::nullopt;
   }
@@ -132,17 +141,13 @@ inline std::optional<ResidualCall> kernel_call(const ResidualTerms& terms,
   for (int i = 0; i < kInputs; ++i) {
     auto& tensor = *inputs[i];
     if (!tensor.defined()) continue;
-    const int type = type_code(tensor.scalar_type());
-    const bool is_known = type >= 0 && tensor.device() == x.device() &&
-                          !at::isTensorSubclassLike(tensor) && tensor.layout() == at::kStrided &&
-                          !tensor._fw_grad(/*level=*/0).defined();  // operators know forward mode
-    if (!is_known) return std::nullopt;
+    if (!kernels_know(tensor, x.device())) return std::nullopt;
     if (i > kFX) {
       const bool may_be_one_number = i == kShortcut || i == kBranch;
       if (tensor.dim() != 1) return std::nullopt;
       if (tensor.numel() != dim && !(may_be_one_number && tensor.numel() == 1)) return std::nullopt;
     }
-    types[i] = static_cast<uint64_t>(type);
+    types[i] = static_cast<uint64_t>(type_code(tensor.scalar_type()));
     tensor = kernel_ready(tensor, tensor.scalar_type());
   }
   // A norm's weight and bias share one type, as they do in every norm that is a module.

@@ -23,7 +23,8 @@ inline void check_scalar_gain(const char* module, const Gain& gain) {
 }
 
 /// Registers `gain` as a buffer or parameter `name` of `module` and returns it: float32, of shape
-/// (1) or (channels). For `Gain::one()` it registers nothing and returns an undefined tensor.
+/// (1) or (channels). For `Gain::one()` and `Gain::zero()` it registers nothing and returns an
+/// undefined tensor.
 inline torch::Tensor register_gain(torch::nn::Module& module,
                                    const std::string& name,
                                    const Gain& gain,
@@ -31,6 +32,7 @@ inline torch::Tensor register_gain(torch::nn::Module& module,
   const bool per_channel = gain.shape == GainShape::kPerChannel;
   switch (gain.kind) {
     case Gain::Kind::kOne:
+    case Gain::Kind::kZero:
       return {};
     case Gain::Kind::kFixed:
     case Gain::Kind::kRamp:
