@@ -61,18 +61,23 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cpu/parallel_chunks.hpp
     include/evenkeel/kernels/cpu/rows.hpp
     include/evenkeel/kernels/cuda/backward.cuh
+    include/evenkeel/kernels/cuda/column_sums.cuh
     include/evenkeel/kernels/cuda/cubin_store.hpp
     include/evenkeel/kernels/cuda/driver.hpp
     include/evenkeel/kernels/cuda/elements.cuh
     include/evenkeel/kernels/cuda/forward.cuh
     include/evenkeel/kernels/cuda/kernel.hpp
+    include/evenkeel/kernels/cuda/kernel_list.hpp
     include/evenkeel/kernels/cuda/launch.hpp
     include/evenkeel/kernels/cuda/module.hpp
     include/evenkeel/kernels/cuda/nvrtc.hpp
     include/evenkeel/kernels/cuda/philox.hpp
     include/evenkeel/kernels/cuda/rows.cuh
+    include/evenkeel/kernels/cuda/shaped.cuh
+    include/evenkeel/kernels/cuda/shaped_kernel.hpp
     include/evenkeel/kernels/cuda/shared_library.hpp
     include/evenkeel/kernels/cuda/source.hpp
+    include/evenkeel/kernels/cuda/source_text.hpp
     include/evenkeel/kernels/cuda/sums.cuh
     include/evenkeel/kernels/cuda/tuning.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
@@ -84,6 +89,9 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/residual_form.hpp
     include/evenkeel/kernels/detail/residual_node.hpp
     include/evenkeel/kernels/detail/run_kernel.hpp
+    include/evenkeel/kernels/detail/shaped_args.hpp
+    include/evenkeel/kernels/detail/shaped_form.hpp
+    include/evenkeel/kernels/detail/shaped_sum.hpp
     include/evenkeel/kernels/detail/shared_code.hpp
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // NVRTC needs no GPU, so that the kernels' source is compiled on a machine that has none, too.
 #include <evenkeel/kernels/cuda/nvrtc.hpp>
+#include <evenkeel/kernels/cuda/shaped_kernel.hpp>
 #include <evenkeel/kernels/cuda/source.hpp>
 #include <evenkeel/kernels/cuda/tuning.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
+#include <evenkeel/kernels/detail/shaped_form.hpp>
 
 #include "errors.hpp"
 
@@ -75,14 +77,51 @@ std::vector<ResidualForm> forms() {
   return all;
 }
 
+ShapedForm shaped_form(uint64_t dim, uint64_t a, uint64_t v, uint64_t y, uint64_t count) {
+  ShapedForm form{};
+  form.dim = dim;
+  form.a = a;
+  form.v = v;
+  form.y = y;
+  form.gain = a;
+  form.alpha_count = form.beta_count = form.gamma_count = count;
+  form.identity = form.centred = form.causal = 1;
+  return form;
+}
+
+std::vector<ShapedForm> shaped_forms() {
+  std::vector<ShapedForm> all{shaped_form(64, kBFloat16, kBFloat16, kBFloat16, 2),
+                              shaped_form(96, kBFloat16, kFloat, kFloat, 1),
+                              shaped_form(5, kHalf, kHalf, kHalf, 0),
+                              shaped_form(256, kFloat, kFloat, kFloat, 2)};
+  all[1].causal = 0;
+  all[2].centred = 0;
+  all[3].identity = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    auto form = all[i];
+    form.backward = form.dbeta = 1;
+    form.dalpha = form.identity;
+    form.dgamma = form.centred;
+    all.push_back(form);
+  }
+  for (auto& form : all) form.rows = shaped_rows(form, 512);
+  return all;
+}
+
 /// Sources are written for sm_70 to the newest. No NVRTC knows them all: 13 begins with sm_75.
 TEST(CudaSourceTest, CompilesForEveryGpuThatNvrtcKnows) {
   const auto& nvrtc = Nvrtc::get();
   if (!nvrtc.missing.empty()) GTEST_SKIP() << nvrtc.missing << " was not found";
   std::vector<int> compiled;
   for (const int architecture : {70, 75, 80, 90, 120}) {
+    std::vector<std::string> sources;
     for (const auto& form : forms()) {
-      const auto source = source_of(form, tuning_for(form, architecture), architecture);
+      sources.push_back(source_of(form, tuning_for(form, architecture), architecture));
+    }
+    for (const auto& form : shaped_forms()) {
+      sources.push_back(source_of(form, /*launch_early=*/architecture >= 90, architecture));
+    }
+    for (const auto& source : sources) {
       try {
         EXPECT_FALSE(nvrtc.cubin(source, architecture).empty());
         compiled.push_back(architecture);
@@ -93,7 +132,7 @@ TEST(CudaSourceTest, CompilesForEveryGpuThatNvrtcKnows) {
       }
     }
   }
-  EXPECT_GE(std::count(compiled.begin(), compiled.end(), 90), 10);
+  EXPECT_GE(std::count(compiled.begin(), compiled.end(), 90), 18);
 }
 
 /// A record that the two sides lay out differently is no kernel.

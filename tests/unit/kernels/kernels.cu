@@ -39,4 +39,5 @@
 #define DNORM_WEIGHT 1
 #define DNORM_BIAS 1
 #include <evenkeel/kernels/cuda/backward.cuh>
+#include <evenkeel/kernels/cuda/column_sums.cuh>
 #include <evenkeel/kernels/cuda/forward.cuh>

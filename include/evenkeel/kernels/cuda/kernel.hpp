@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/driver.hpp>
+#include <evenkeel/kernels/cuda/kernel_list.hpp>
 #include <evenkeel/kernels/cuda/module.hpp>
 #include <evenkeel/kernels/cuda/source.hpp>
 #include <evenkeel/kernels/cuda/tuning.hpp>
@@ -13,11 +14,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
-#include <mutex>
-#include <string>
 
 namespace evenkeel::detail::cuda {
 
@@ -87,58 +84,16 @@ class Kernel {
   /// The kernel for that form, compiled when it is first asked for; null, after one
   /// warning, where it cannot be had.
   static const Kernel* find(const ResidualForm& form) {
-    // A list that only grows, at its head, is read without a lock; it outlives other threads.
-    static std::atomic<Entry*> entries{nullptr};
-    const auto key = form.key();
-    auto* entry = entries.load(std::memory_order_acquire);
-    while (entry != nullptr && entry->key != key) entry = entry->next;
-    if (entry == nullptr) entry = add(entries, key);
-    std::call_once(entry->once, [&] { entry->kernel = make(form); });
-    return entry->kernel;
+    static KernelList<Kernel> kernels("a residual");
+    const auto make = [&](const Driver& driver, int architecture) {
+      auto tuning = tuning_for(form, architecture);
+      if (driver.cuLaunchKernelEx == nullptr) tuning.launch_early = false;
+      return new Kernel(driver, form, tuning);
+    };
+    return kernels.find(form.key(), static_cast<int>(form.device), make);
   }
 
  private:
-  struct Entry {
-    uint64_t key = 0;
-    Entry* next = nullptr;
-    std::once_flag once = {};
-    const Kernel* kernel = nullptr;
-  };
-
-  /// One entry for a key, whichever thread is the first.
-  EVENKEEL_COLD static Entry* add(std::atomic<Entry*>& entries, uint64_t key) {
-    static std::mutex mutex;
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto* const first = entries.load();
-    for (auto* entry = first; entry != nullptr; entry = entry->next) {
-      if (entry->key == key) return entry;
-    }
-    auto* const entry = new Entry;
-    entry->key = key;
-    entry->next = first;
-    entries.store(entry, std::memory_order_release);
-    return entry;
-  }
-
-  EVENKEEL_COLD static const Kernel* make(const ResidualForm& form) {
-    const auto* driver = Driver::get();
-    if (driver == nullptr) return nullptr;
-    try {
-      const int architecture = driver->architecture(static_cast<int>(form.device));
-      if (architecture < 70) {
-        TORCH_CHECK(false, "expected sm_70 or newer, but got sm_" + std::to_string(architecture));
-      }
-      auto tuning = tuning_for(form, architecture);
-      if (driver->cuLaunchKernelEx == nullptr) tuning.launch_early = false;
-      return new Kernel(*driver, form, tuning);
-    } catch (const std::exception& error) {
-      const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
-      TORCH_WARN_ONCE("evenkeel: a residual is not fused on CUDA: ",
-                      of_torch != nullptr ? of_torch->what_without_backtrace() : error.what());
-      return nullptr;
-    }
-  }
-
   const Driver& driver_;
   DeviceFunction kernel_;
   DeviceFunction sums_;

@@ -2,32 +2,30 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/backward.cuh>
+#include <evenkeel/kernels/cuda/column_sums.cuh>
 #include <evenkeel/kernels/cuda/elements.cuh>
 #include <evenkeel/kernels/cuda/forward.cuh>
 #include <evenkeel/kernels/cuda/rows.cuh>
+#include <evenkeel/kernels/cuda/source_text.hpp>
 #include <evenkeel/kernels/cuda/sums.cuh>
 #include <evenkeel/kernels/cuda/tuning.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_form.hpp>
 
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 
 namespace evenkeel::detail::cuda {
 
-/// What NVRTC compiles for a form and a tuning: what the code has in capitals, and the code. The
-/// records that the program passes to a kernel are declared by one text on both sides, and their
-/// sizes are compared.
+inline constexpr const char* kResidualSizes =
+    "static_assert(sizeof(ResidualArgs) == SIZE_OF_ARGS && sizeof(SumsArgs) == SIZE_OF_SUMS_ARGS,"
+    " \"the program lays it out differently\");";
+
+/// What NVRTC compiles for a residual's form and a tuning.
 EVENKEEL_COLD inline std::string source_of(const ResidualForm& form,
                                            const Tuning& tuning,
                                            int architecture) {
-  struct Definition {
-    const char* name;
-    uint64_t value;
-  };
   const Definition definitions[] = {{"ARCH", static_cast<uint64_t>(architecture)},
                                     {"D", form.dim},
                                     {"VEC", static_cast<uint64_t>(tuning.vec)},
@@ -64,29 +62,18 @@ EVENKEEL_COLD inline std::string source_of(const ResidualForm& form,
                                     {"DNORM_BIAS", form.wants(kNormBias)},
                                     {"SIZE_OF_ARGS", sizeof(ResidualArgs)},
                                     {"SIZE_OF_SUMS_ARGS", sizeof(SumsArgs)}};
-  std::string source =
-      "#define INLINE __device__ __forceinline__\n"
-      "#define UNROLL _Pragma(\"unroll\")\n";
-  for (const auto& [name, value] : definitions) {
-    source.append("#define ").append(name).append(" ").append(std::to_string(value)).append("\n");
+  if (form.backward == 0U) {
+    return source_text(definitions,
+                       {kArgsCode, kElementsCode, kRowsCode, kForwardCode, kResidualSizes});
   }
-  const bool backward = form.backward != 0U;
-  for (const char* part : {kArgsCode,
-                           kElementsCode,
-                           kRowsCode,
-                           backward ? kSumsCode : "",
-                           backward ? kBackwardCode : kForwardCode}) {
-    // A line for each statement, for the sake of the compiler's messages.
-    for (; *part != '\0'; ++part) {
-      const bool at_end = *part == ' ' && std::strchr(";{}", source.back()) != nullptr;
-      source += at_end ? '\n' : *part;
-    }
-    source += '\n';
-  }
-  source +=
-      "static_assert(sizeof(ResidualArgs) == SIZE_OF_ARGS && sizeof(SumsArgs) == SIZE_OF_SUMS_ARGS,"
-      " \"the program lays it out differently\");\n";
-  return source;
+  return source_text(definitions,
+                     {kArgsCode,
+                      kElementsCode,
+                      kRowsCode,
+                      kSumsCode,
+                      kColumnSumsCode,
+                      kBackwardCode,
+                      kResidualSizes});
 }
 
 }  // namespace evenkeel::detail::cuda

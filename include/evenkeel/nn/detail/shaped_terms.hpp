@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/shaped_sum.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/detail/masked_mean.hpp>
 #include <evenkeel/nn/detail/scaled_dot_product.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <c10/util/Exception.h>
 #include <torch/types.h>
 
@@ -24,19 +26,8 @@ struct ShapedTerms {
   double soft_cap = 0.0;  ///< Of the scores; 0 for none.
 };
 
-/// x (B, num_heads, ...) with the gain of each head.
-inline torch::Tensor times_heads(const torch::Tensor& x, const torch::Tensor& gain) {
-  return gain.defined() ? x * gain.to(x.scalar_type()).view({1, -1, 1, 1}) : x;
-}
-
-/// y + sign * gain * x, for the gain of each head, in one pass over the three.
-inline torch::Tensor plus_heads(const torch::Tensor& y,
-                                const torch::Tensor& x,
-                                const torch::Tensor& gain,
-                                double sign = 1.0) {
-  if (!gain.defined()) return at::add(y, x, sign);
-  return at::addcmul(y, x, gain.to(x.scalar_type()).view({1, -1, 1, 1}), sign);
-}
+using evenkeel::detail::plus_heads;
+using evenkeel::detail::times_heads;
 
 /// softmax of q k^T / sqrt(head_dim), which a cap c makes c * tanh(scores / c): (B, num_heads, T,
 /// S).
@@ -78,14 +69,31 @@ inline torch::Tensor shaped_attention(const ShapedTerms& terms,
                                       double dropout) {
   const auto heads = q.size(1);
   const auto queries = q.size(2);
-  torch::Tensor y;
-  if (terms.soft_cap == 0.0) {
-    y = scaled_dot_product(q, k, v, mask, dropout);
-  } else {
+  const auto attend = [&](const torch::Tensor& values) {
+    if (terms.soft_cap == 0.0) return scaled_dot_product(q, k, values, mask, dropout);
     auto softmax = shaped_softmax(terms, q, k, mask);
     if (dropout > 0.0) softmax = torch::dropout(softmax, dropout, /*train=*/true);
-    y = softmax.matmul(repeat_heads(v, heads));
+    return softmax.matmul(repeat_heads(values, heads));
+  };
+  if (queries == v.size(2) && heads == v.size(1)) {
+    const auto seen = mask.seen_keys(queries, queries);
+    if (!terms.centred || (seen && !seen->hidden.defined())) {
+      const auto type = q.is_cuda() && at::autocast::is_autocast_enabled(at::kCUDA) &&
+                                q.scalar_type() != at::kDouble
+                            ? at::autocast::get_autocast_dtype(at::kCUDA)
+                            : q.scalar_type();
+      return evenkeel::detail::shaped_sum({v,
+                                           terms.alpha,
+                                           terms.beta,
+                                           terms.gamma,
+                                           terms.identity,
+                                           terms.centred,
+                                           seen && seen->causal},
+                                          type,
+                                          attend);
+    }
   }
+  auto y = attend(v);
   y = times_heads(y, terms.beta);
   if (terms.centred) y = plus_heads(y, masked_mean(v, mask, queries, heads), terms.gamma, -1.0);
   if (!terms.identity) return y;
