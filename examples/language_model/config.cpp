@@ -24,23 +24,57 @@ Scheme configured_scheme(const Config& config) {
 
 namespace {
 
+// The value of that name; the error lists all names.
+template <typename Value>
+Value named(const char* setting,
+            const std::string& name,
+            const std::vector<std::pair<std::string, Value>>& values) {
+  std::string names;
+  for (const auto& [each, value] : values) {
+    if (name == each) return value;
+    names += (names.empty() ? "" : &each == &values.back().first ? " or " : ", ") + each;
+  }
+  expect(false, setting, names, name);
+  return values.front().second;
+}
+
 // Whether there is such a block, and whether it goes with the scheme: the smallest model says.
 void check_block(const Config& config) {
   const auto scheme = configured_scheme(config);
+  auto options = model_options(config, /*vocab_size=*/1);
+  options.embed_dim(2).num_heads(1).dim_feedforward(1);
   found_for_option("block", [&] {
     nn::find_block(config.block);
-    return nn::LanguageModel<>(scheme,
-                               nn::LanguageModelOptions()
-                                   .block(config.block)
-                                   .num_layers(config.num_layers)
-                                   .embed_dim(2)
-                                   .num_heads(1)
-                                   .dim_feedforward(1)
-                                   .vocab_size(1));
+    return nn::LanguageModel<>(scheme, options);
   });
 }
 
 }  // namespace
+
+nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size) {
+  const auto activation = named<Activation>(
+      "activation",
+      config.activation,
+      {{"relu", Activation::kReLU}, {"gelu", Activation::kGELU}, {"swiglu", Activation::kSwiGLU}});
+  const auto norm = named<NormKind>("norm",
+                                    config.norm,
+                                    {{"layernorm", NormKind::kLayerNorm},
+                                     {"rmsnorm", NormKind::kRmsNorm},
+                                     {"dyt", NormKind::kDyT},
+                                     {"scalenorm", NormKind::kScaleNorm},
+                                     {"none", NormKind::kNone}});
+  return nn::LanguageModelOptions()
+      .block(config.block)
+      .num_layers(config.num_layers)
+      .embed_dim(config.embed_dim)
+      .num_heads(config.num_heads)
+      .dim_feedforward(config.dim_feedforward)
+      .activation(activation)
+      .norm(norm)
+      .bias(config.bias != 0)
+      .dropout(config.dropout)
+      .vocab_size(vocab_size);
+}
 
 Config resolved(Config c) {
   configured_scheme(c);
@@ -63,10 +97,7 @@ Config resolved(Config c) {
   expect_within(1, kMillion, "num-heads", c.num_heads);
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
   expect_width(c.embed_dim, c.num_heads);
-  expect(c.activation == "relu" || c.activation == "gelu" || c.activation == "swiglu",
-         "activation",
-         "relu, gelu or swiglu",
-         c.activation);
+  expect_within(0, 1, "bias", c.bias);
   check_block(c);
   expect_within(1, 100'000, "sequence-length", c.sequence_length);
   expect_within(1, kMillion, "batch-size", c.batch_size);

@@ -4,6 +4,7 @@
 #include "common/settings.hpp"
 #include "common/vocabulary_settings.hpp"
 
+#include <evenkeel/nn/language_model.hpp>
 #include <evenkeel/residual/scheme.hpp>
 
 #include <cstdint>
@@ -33,6 +34,8 @@ struct Config : RunSettings, VocabularySettings {
   int64_t num_heads = 8;            ///< Attention heads.
   int64_t dim_feedforward = 1024;   ///< Inner size of the feed-forward.
   std::string activation = "gelu";  ///< relu, gelu or swiglu.
+  std::string norm = "layernorm";   ///< layernorm, rmsnorm, dyt, scalenorm or none.
+  int64_t bias = 1;                 ///< Whether matrices have biases.
   double dropout = 0.0;             ///< On embeddings and on every branch.
 
   int64_t sequence_length = 128;  ///< Tokens that a sequence predicts.
@@ -68,6 +71,8 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("num-heads", c.num_heads, "attention heads", false);
   visit("dim-feedforward", c.dim_feedforward, "inner size of the feed-forward", false);
   visit("activation", c.activation, "the feed-forward's: relu, gelu or swiglu", false);
+  visit("norm", c.norm, "layernorm, rmsnorm, dyt, scalenorm or none", false);
+  visit("bias", c.bias, "1: matrices have biases; 0: they have none", false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);
   visit("sequence-length", c.sequence_length, "tokens that a sequence predicts", false);
   visit("batch-size", c.batch_size, "sequences of a batch", false);
@@ -90,6 +95,9 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
 /// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
 /// unknown name.
 Scheme configured_scheme(const Config& config);
+
+/// The model of a config. Throws ConfigError for an unknown norm or activation.
+nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size);
 
 /// Returns `config` with defaults filled in. Throws ConfigError for invalid values, before anything
 /// is read or written.

@@ -7,28 +7,9 @@
 
 namespace evenkeel::examples::language_model {
 
-namespace {
-
-Activation activation_of(const std::string& name) {
-  return name == "relu"   ? Activation::kReLU
-         : name == "gelu" ? Activation::kGELU
-                          : Activation::kSwiGLU;
-}
-
-}  // namespace
-
 nn::LanguageModel<> make_model(const Config& config, int64_t vocab_size) {
   check_memory(config, vocab_size, 1);
-  return {configured_scheme(config),
-          nn::LanguageModelOptions()
-              .block(config.block)
-              .num_layers(config.num_layers)
-              .embed_dim(config.embed_dim)
-              .num_heads(config.num_heads)
-              .dim_feedforward(config.dim_feedforward)
-              .activation(activation_of(config.activation))
-              .dropout(config.dropout)
-              .vocab_size(vocab_size)};
+  return {configured_scheme(config), model_options(config, vocab_size)};
 }
 
 void check_memory(const Config& config, int64_t vocab_size, int64_t numbers) {

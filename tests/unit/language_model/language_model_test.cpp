@@ -236,6 +236,23 @@ TEST_F(LanguageModelExampleTest, SettingsGoThereAndBackAndBadOnesAreNamed) {
                 bad.text.front() + " has 1880");
 }
 
+TEST_F(LanguageModelExampleTest, NormAndBiasesAreSettings) {
+  auto c = config();
+  c.norm = "rmsnorm";
+  c.bias = 0;
+  const auto model = make_model(resolved(c), /*vocab_size=*/256);
+  for (const auto& parameter : model->named_parameters()) {
+    EXPECT_EQ(parameter.key().find("bias"), std::string::npos) << parameter.key();
+  }
+  c.norm = "batchnorm";
+  EXPECT_EQ(error_of([&] { resolved(c); }),
+            "--norm: expected layernorm, rmsnorm, dyt, scalenorm or none, but got \"batchnorm\"");
+  c = config();
+  c.activation = "tanh";
+  EXPECT_EQ(error_of([&] { resolved(c); }),
+            "--activation: expected relu, gelu or swiglu, but got \"tanh\"");
+}
+
 // Cached keys and values change no draw.
 TEST_F(LanguageModelExampleTest, GeneratesTheSameWithAndWithoutACache) {
   auto model = make_model(config(), 40);
