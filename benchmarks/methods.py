@@ -169,7 +169,7 @@ class Experiment:
     def run_all(self, runs):
         self.vocabulary()
         with ThreadPoolExecutor(self.slots.qsize()) as pool:
-            jobs = [pool.submit(self.train, label, options, seed) for seed in range(1, self.args.seeds + 1)
+            jobs = [pool.submit(self.train, label, options, seed) for seed in self.args.seeds
                     for label, options in runs if self.args.only in label]
             return [job.result() for job in jobs]
 
@@ -203,7 +203,8 @@ def main():
     parser.add_argument("--schemes", help="of multi30k, by name (default: all)")
     parser.add_argument("--only", default="", help="runs whose name contains this")
     parser.add_argument("--seconds", type=float, default=600, help="of training, a run (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1],
+                        help="such as 1,2,3 (default: 1)")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time, on each GPU (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=0, help="0: on the CPU (default)")
     parser.add_argument("--no-translate", dest="translate", action="store_false", help="no BLEU")

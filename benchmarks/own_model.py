@@ -8,7 +8,7 @@ no more than the frequencies of the characters is "stuck".
 
     benchmarks/own_model.py build/benchmarks/own_model            # half an hour on two cores
     benchmarks/own_model.py build/benchmarks/own_model --text my.txt --results runs.json
-    benchmarks/own_model.py build/benchmarks/own_model --more     # packed projections, 48 layers: 90 minutes
+    benchmarks/own_model.py build/benchmarks/own_model --more     # other weights, packed projections, 48 layers
 """
 
 import argparse
@@ -48,18 +48,22 @@ def tables():
     for model in MODELS:
         yield (f"{model}, 24 layers, rate 0.002, {STEPS} updates", tuple(METHODS),
                [(weights, (model, weights, False, 24, 2e-3, STEPS)) for weights in WEIGHTS])
-    for model in MODELS:
-        yield (f"{model}, 24 layers, rate 0.0005, {STEPS} updates", ("post", "profiled", "admin-o1-init", "pre"),
-               [(weights, (model, weights, False, 24, 5e-4, STEPS)) for weights in ("default", "xavier")])
-    yield (f"LibTorch's default weights, rate 0.002, {STEPS} updates", FEW,
+    yield low_rate("default")
+    yield (f"default weights, rate 0.002, {STEPS} updates", FEW,
            [(f"{model}, {layers} layers", (model, "default", False, layers, 2e-3, STEPS))
             for model in MODELS for layers in (12, 24, 48)])
-    yield (f"LibTorch's default weights, 12 layers, rate 0.0005, {MORE_STEPS:,} updates", FEW[:2],
+    yield (f"default weights, 12 layers, rate 0.0005, {MORE_STEPS:,} updates", FEW[:2],
            [(model, (model, "default", False, 12, 5e-4, MORE_STEPS)) for model in MODELS])
+
+
+def low_rate(weights):
+    return (f"{weights} weights, 24 layers, rate 0.0005, {STEPS} updates", ("post", "profiled", "admin-o1-init", "pre"),
+            [(model, (model, weights, False, 24, 5e-4, STEPS)) for model in MODELS])
 
 
 def more_tables():
     """The same of what two cores have no time for in half an hour."""
+    yield low_rate("xavier")
     each = [(f"{model}, {weights}", model, weights) for model in MODELS for weights in WEIGHTS]
     for layers in (24, 48):
         yield (f"Query, key and value in one matrix, {layers} layers, rate 0.002, {STEPS} updates", FEW,
@@ -117,7 +121,7 @@ def main():
     parser.add_argument("program", type=Path)
     parser.add_argument("--text", type=Path, help="default: this library's headers")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at once")
-    parser.add_argument("--more", action="store_true", help="other tables: packed projections, 48 layers")
+    parser.add_argument("--more", action="store_true", help="other tables: other weights, packed projections, 48 layers")
     parser.add_argument("--results", type=Path, help="where to write every run's result, as JSON lines")
     arguments = parser.parse_args()
 
