@@ -40,11 +40,17 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/profile_admin.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/fold/detail/channel_scale.hpp
+    include/evenkeel/fold/detail/ctranslate2_file.hpp
+    include/evenkeel/fold/detail/ctranslate2_layers.hpp
     include/evenkeel/fold/detail/fold_branch.hpp
     include/evenkeel/fold/detail/fold_norm.hpp
     include/evenkeel/fold/detail/fold_stack.hpp
+    include/evenkeel/fold/detail/json_text.hpp
+    include/evenkeel/fold/detail/new_folder.hpp
     include/evenkeel/fold/detail/plain_scheme.hpp
+    include/evenkeel/fold/export_ctranslate2.hpp
     include/evenkeel/fold/fold.hpp
+    include/evenkeel/fold/fold_options.hpp
     include/evenkeel/fold/fold_report.hpp
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/detail/scaled_draw.hpp

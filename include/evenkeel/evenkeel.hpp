@@ -22,7 +22,9 @@
 #include <evenkeel/diagnose/output_change.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/fold/export_ctranslate2.hpp>
 #include <evenkeel/fold/fold.hpp>
+#include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>

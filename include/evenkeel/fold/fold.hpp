@@ -5,6 +5,7 @@
 #include <evenkeel/fold/detail/channel_scale.hpp>
 #include <evenkeel/fold/detail/fold_stack.hpp>
 #include <evenkeel/fold/detail/plain_scheme.hpp>
+#include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
 #include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/encoder.hpp>
@@ -61,8 +62,9 @@ template <typename Holder>
 Holder fold_stack(const typename Holder::Impl& from,
                   const Scheme& scheme,
                   const std::string& prefix,
+                  const FoldOptions& options,
                   FoldWords& words) {
-  StackFold fold(from.layers, prefix);
+  StackFold fold(from.layers, prefix, options);
   Holder to(scheme, from.options, StackFold::plain_layers(from.layers));
   to->end->norm = from.end->norm.clone();
   replace_child(*to->end, "norm", to->end->norm);
@@ -92,7 +94,10 @@ inline const std::string& title_of(const std::vector<nn::Layer>& layers) {
 
 /// Fold of a stack that is a model of its own.
 template <typename Holder>
-Holder fold_alone(const typename Holder::Impl& from, bool is_encoder, FoldReport* report) {
+Holder fold_alone(const typename Holder::Impl& from,
+                  bool is_encoder,
+                  FoldReport* report,
+                  const FoldOptions& options) {
   const KeepRandomState keep;
   FoldWords words;
   const auto norms = norms_of(from.layers);
@@ -100,6 +105,7 @@ Holder fold_alone(const typename Holder::Impl& from, bool is_encoder, FoldReport
   auto to = fold_stack<Holder>(from,
                                plain_scheme(is_encoder ? norms : none, is_encoder ? none : norms),
                                "",
+                               options,
                                words);
   words.write(report, title_of(from.layers));
   return to;
@@ -123,42 +129,53 @@ Holder fold_alone(const typename Holder::Impl& from, bool is_encoder, FoldReport
 /// precedes the first sub-layer, so the folded stack multiplies its input by `input_scale`, see
 /// `LayerOptions`; embeddings stay tied.
 ///
+/// `FoldOptions().eps(1e-5)` gives all norms of sums one eps, which a gain of the shortcut would
+/// otherwise change: not every program has one for each norm.
+///
 /// Papers: Liu et al. 2020 (Admin), https://arxiv.org/abs/2004.08249, where omega is folded into
 /// other parameters; microsoft/admin-torch, whose README describes it.
 template <typename S>
-nn::Encoder<> fold(const nn::Encoder<S>& model, FoldReport* report = nullptr) {
+nn::Encoder<> fold(const nn::Encoder<S>& model,
+                   FoldReport* report = nullptr,
+                   const FoldOptions& options = {}) {
   TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
-  return detail::fold_alone<nn::Encoder<>>(*model, /*is_encoder=*/true, report);
+  return detail::fold_alone<nn::Encoder<>>(*model, /*is_encoder=*/true, report, options);
 }
 
 template <typename S>
-nn::Decoder<> fold(const nn::Decoder<S>& model, FoldReport* report = nullptr) {
+nn::Decoder<> fold(const nn::Decoder<S>& model,
+                   FoldReport* report = nullptr,
+                   const FoldOptions& options = {}) {
   TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
-  return detail::fold_alone<nn::Decoder<>>(*model, /*is_encoder=*/false, report);
+  return detail::fold_alone<nn::Decoder<>>(*model, /*is_encoder=*/false, report, options);
 }
 
 template <typename S>
-nn::Transformer<> fold(const nn::Transformer<S>& model, FoldReport* report = nullptr) {
+nn::Transformer<> fold(const nn::Transformer<S>& model,
+                       FoldReport* report = nullptr,
+                       const FoldOptions& options = {}) {
   TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
   const detail::KeepRandomState keep;
   detail::FoldWords words;
   const auto& from = *model;
   const auto scheme = detail::plain_scheme(detail::norms_of(from.encoder->layers),
                                            detail::norms_of(from.decoder->layers));
-  auto encoder = detail::fold_stack<nn::Encoder<>>(*from.encoder, scheme, "encoder.", words);
-  auto decoder = detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", words);
-  auto options = from.options;
+  auto encoder =
+      detail::fold_stack<nn::Encoder<>>(*from.encoder, scheme, "encoder.", options, words);
+  auto decoder =
+      detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", options, words);
+  auto of_model = from.options;
   if (encoder->options.input_scale() || decoder->options.input_scale()) {
-    options.input_scale(true);
+    of_model.input_scale(true);
     const auto& like = from.src_embedding->weight;
     if (!encoder->input_scale.defined()) detail::set_input_scale(*encoder, 1.0, like);
     if (!decoder->input_scale.defined()) detail::set_input_scale(*decoder, 1.0, like);
   }
-  nn::Transformer<> to(scheme, options, encoder, decoder);
+  nn::Transformer<> to(scheme, of_model, encoder, decoder);
   const auto& weight = from.src_embedding->weight;
   to->positions->to(weight.device(), weight.scalar_type());
   detail::copy_weight(from.src_embedding, to->src_embedding);
-  if (!options.tie_embeddings()) detail::copy_weight(from.tgt_embedding, to->tgt_embedding);
+  if (!of_model.tie_embeddings()) detail::copy_weight(from.tgt_embedding, to->tgt_embedding);
   detail::copy_weight(from.head, to->head);
   to->train(from.is_training());
   words.write(report, from.scheme().title);
@@ -166,16 +183,19 @@ nn::Transformer<> fold(const nn::Transformer<S>& model, FoldReport* report = nul
 }
 
 template <typename S>
-nn::LanguageModel<> fold(const nn::LanguageModel<S>& model, FoldReport* report = nullptr) {
+nn::LanguageModel<> fold(const nn::LanguageModel<S>& model,
+                         FoldReport* report = nullptr,
+                         const FoldOptions& options = {}) {
   TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
   const detail::KeepRandomState keep;
   detail::FoldWords words;
   const auto& from = *model;
   const auto scheme = detail::plain_scheme({}, detail::norms_of(from.decoder->layers));
-  auto decoder = detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", words);
-  auto options = from.options;
-  options.input_scale(decoder->options.input_scale());
-  nn::LanguageModel<> to(scheme, options, decoder);
+  auto decoder =
+      detail::fold_stack<nn::Decoder<>>(*from.decoder, scheme, "decoder.", options, words);
+  auto of_model = from.options;
+  of_model.input_scale(decoder->options.input_scale());
+  nn::LanguageModel<> to(scheme, of_model, decoder);
   const auto& weight = from.embedding->weight;
   to->positions->to(weight.device(), weight.scalar_type());
   detail::copy_weight(from.embedding, to->embedding);
@@ -188,7 +208,7 @@ nn::LanguageModel<> fold(const nn::LanguageModel<S>& model, FoldReport* report =
 /// No other model is folded: of a block of your own, an anatomy tells which matrices it has, but
 /// not how it joins shortcut and branch.
 template <typename Model>
-Model fold(const Model& model, FoldReport* = nullptr) {
+Model fold(const Model& model, FoldReport* = nullptr, const FoldOptions& = {}) {
   static_assert(!std::is_same_v<Model, Model>,
                 "fold: pass an nn::Encoder, nn::Decoder, nn::Transformer or nn::LanguageModel; how "
                 "to fold a block of your own is in docs/fold.md");

@@ -75,6 +75,12 @@ class FoldedNorm {
     }
   }
 
+  /// The factor on its input with which its eps would become `eps`; 1 if it has none.
+  double factor_for(double wanted) const {
+    const double ratio = eps().value_or(wanted) / wanted;
+    return scale_norm_.is_empty() ? std::sqrt(ratio) : ratio;
+  }
+
   /// Changes norm(x) to norm(factor * x), for a factor other than 0. Returns the new eps, if it has
   /// one.
   std::optional<double> scale_input(double factor) {

@@ -6,6 +6,7 @@
 #include <evenkeel/fold/detail/fold_branch.hpp>
 #include <evenkeel/fold/detail/fold_norm.hpp>
 #include <evenkeel/fold/detail/plain_scheme.hpp>
+#include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/sublayer.hpp>
@@ -39,7 +40,8 @@ inline void replace_child(torch::nn::Module& parent, const std::string& name, co
 /// with a `scale` for each place between two sub-layers. At the stack's end it is 1; going back
 /// from there, every sub-layer needs a certain scale of its input so that its shortcut has no gain:
 ///
-///     norm(w x + b f(x))   w uniform: 1, and norm(x + b/w f(x)) with eps / w^2; otherwise 1 / w
+///     norm(w x + b f(x))   w uniform: 1, and norm(x + b/w f(x)) with eps / w^2; otherwise 1 / w;
+///                          with an eps of the options c / w, where eps / c^2 is that
 ///     w x + b f(norm(x))   that of its output, divided by w
 ///     w x + b f(x)         the same
 ///
@@ -47,7 +49,11 @@ inline void replace_child(torch::nn::Module& parent, const std::string& name, co
 /// the first sub-layer is a factor on the stack's input.
 class StackFold {
  public:
-  StackFold(const std::vector<nn::Layer>& layers, std::string prefix) : prefix_(std::move(prefix)) {
+  StackFold(const std::vector<nn::Layer>& layers, std::string prefix, const FoldOptions& options)
+      : prefix_(std::move(prefix)), options_(options) {
+    TORCH_CHECK(options.eps() >= 0.0,
+                "fold: expected eps > 0, or 0 for none that is the same, but got ",
+                options.eps());
     for (size_t i = 0; i < layers.size(); ++i) {
       for (const auto& sublayer : layers[i]->sublayers) {
         from_.push_back(&sublayer);
@@ -147,7 +153,9 @@ class StackFold {
     std::string eps;
     if (norms.sum) {
       FoldedNorm norm(to.residual->sum_norm, names_[i] + "_residual.norm");
-      const ChannelScale of_sum = shortcut.is_uniform() ? shortcut : ChannelScale();
+      const ChannelScale of_sum = options_.eps() > 0.0    ? norm.factor_for(options_.eps())
+                                  : shortcut.is_uniform() ? shortcut
+                                                          : ChannelScale();
       in = columns = of_sum / shortcut;
       rows = branch / of_sum;
       norm.scale_output(norm_gain / out);
@@ -189,7 +197,7 @@ class StackFold {
   }
 
   std::string place_of_shortcut(size_t i, const ChannelScale& gain) const {
-    if (from_[i]->residual->norms().sum && gain.is_uniform()) {
+    if (from_[i]->residual->norms().sum && gain.is_uniform() && options_.eps() == 0.0) {
       return "output matrix and bias, divided";
     }
     const auto before = i == 0 ? prefix_ + "input_scale"
@@ -219,6 +227,7 @@ class StackFold {
   }
 
   std::string prefix_;
+  FoldOptions options_;
   std::vector<const nn::Sublayer*> from_;
   std::vector<std::string> names_;
   std::vector<FoldReportRow> rows_;
