@@ -292,4 +292,12 @@ std::string Vocabulary::decode(const std::vector<int64_t>& ids) const {
   return text;
 }
 
+std::vector<std::string> Vocabulary::pieces() const {
+  std::vector<std::string> texts{"<pad>", "<unk>", "<s>", "</s>"};
+  for (auto id = kEos + 1; id < size_; ++id) {
+    texts.push_back(processor_->IdToPiece((*model_ids_)[static_cast<std::size_t>(id)]));
+  }
+  return texts;
+}
+
 }  // namespace evenkeel::examples

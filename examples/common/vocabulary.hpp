@@ -93,6 +93,10 @@ class Vocabulary {
   /// Throws `VocabularyError` for an id that is not a piece.
   std::string decode(const std::vector<int64_t>& ids) const;
 
+  /// The text of every piece, by its id. The special ones are `<pad>`, `<unk>`, `<s>` and `</s>`,
+  /// whatever the model calls them.
+  std::vector<std::string> pieces() const;
+
   /// Number of pieces, including the four special ones.
   int64_t size() const { return size_; }
 

@@ -8,6 +8,7 @@
 #include "common/text.hpp"
 #include "common/vocabulary.hpp"
 #include "config.hpp"
+#include "export.hpp"
 #include "measure.hpp"
 #include "parallel_text.hpp"
 #include "run_folder.hpp"
@@ -74,6 +75,23 @@ struct TranslateCommand {
   std::string run_dir, input, output, device = "auto";
   int64_t threads = 0;
   TranslateLinesOptions options;
+};
+
+struct ExportCommand {
+  explicit ExportCommand(CLI::App& app)
+      : command(app.add_subcommand("export", "write a trained model for another program")) {
+    command->add_option("--run-dir", run_dir, "folder of a run, or one of its checkpoints")
+        ->required();
+    command->add_option("--format", format, "of which program")
+        ->required()
+        ->check(CLI::IsMember(export_format_names()));
+    command->add_option("--output", output, "a new folder")->required();
+  }
+
+  void run() const { export_model(load_trained(run_dir, "cpu"), format, output); }
+
+  CLI::App* command;
+  std::string run_dir, format, output;
 };
 
 struct ScoreCommand {
@@ -178,6 +196,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
   TrainCommand<Config> train_command(app);
   TranslateCommand translate_command(app);
+  ExportCommand export_command(app);
   ScoreCommand score_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
@@ -191,6 +210,7 @@ int run(int argc, char** argv) {
     return ending == Ending::kDiverged ? 3 : 0;
   }
   if (*translate_command.command) translate_command.run();
+  if (*export_command.command) export_command.run();
   if (*score_command.command) score_command.run();
   if (*vocabulary_command.command) vocabulary_command.run();
   if (*measure_command.command) measure_command.run();

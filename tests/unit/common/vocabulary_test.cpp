@@ -371,6 +371,16 @@ TEST(VocabularyTest, TakesModelsWithSpecialPiecesOfOtherNumbers) {
     }
     EXPECT_EQ(vocabulary.decode(ids), "one three  \u2047 ");
     EXPECT_EQ(vocabulary.decode({kBos, ids[0], kPad, kEos, ids[1]}), vocabulary.decode({ids[0]}));
+    const auto pieces = vocabulary.pieces();
+    ASSERT_EQ(static_cast<int64_t>(pieces.size()), vocabulary.size());
+    EXPECT_EQ(std::vector<std::string>(pieces.begin(), pieces.begin() + 4),
+              (std::vector<std::string>{"<pad>", "<unk>", "<s>", "</s>"}));
+    for (const auto id : ids) {
+      if (id == kUnk) continue;
+      auto text = pieces[static_cast<std::size_t>(id)];
+      if (text.rfind("\u2581", 0) == 0) text = text.substr(3);  // stands for a space
+      EXPECT_EQ(vocabulary.decode({id}), text);
+    }
   }
 }
 

@@ -296,6 +296,24 @@ class ProgramTest(unittest.TestCase):
         empty = call("translate", "--run-dir", "run", stdin=subprocess.DEVNULL)
         self.assertEqual((empty.returncode, empty.stdout), (0, ""))
 
+    def test_export_writes_a_new_folder_or_nothing(self):
+        export = ["export", "--run-dir", "run", "--format"]
+        self.assert_refused(call(*export, "ctranslate2", "--output", "ct2"), "a norm", "layer_0.self_attn: none")
+        normed = ["admin" if word == "tfixup" else word for word in MODEL]
+        done = call("train", *normed, *self.text, "--run-dir", "normed", "--max-steps", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        export[2] = "normed"
+        self.assertEqual(call(*export, "ctranslate2", "--output", "ct2").returncode, 0)
+        self.assertEqual(
+            sorted(os.listdir("ct2")),
+            ["config.json", "model.bin", "shared_vocabulary.json", "source.spm", "target.spm"],
+        )
+        self.assertEqual(Path("ct2/source.spm").read_bytes(), Path("normed/vocabulary.model").read_bytes())
+        self.assert_refused(call(*export, "ctranslate2", "--output", "ct2"), "ct2, which exists")
+        self.assert_refused(call(*export, "ctranslate2", "--output", "no/such"), "no/such: No such file")
+        self.assert_refused(call(*export, "onnx", "--output", "new"), "--format: onnx", "ctranslate2")
+        self.assertFalse([name for name in os.listdir(".") if "part" in name])
+
     def test_score_names_files_of_other_lengths(self):
         done = call("score", "--hypothesis", "five.en", "--reference", "text/test.en")
         self.assert_refused(done, "five.en has 5 lines, but text/test.en has 250 lines")
