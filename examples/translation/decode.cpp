@@ -27,13 +27,13 @@ struct Search {
   double best_score = -std::numeric_limits<double>::infinity();
   int64_t finished = 0;
 
-  void finish(const std::vector<int64_t>& pieces, double score, double length_penalty) {
+  // `length` is the number of log-probabilities in `score`: an eos is not in `pieces`.
+  void finish(std::vector<int64_t> pieces, double score, size_t length, double length_penalty) {
     ++finished;
-    const auto length = static_cast<double>(pieces.size() + 1);  // with eos
-    const double normalized = score / std::pow(length, length_penalty);
+    const double normalized = score / std::pow(static_cast<double>(length), length_penalty);
     if (normalized > best_score) {
       best_score = normalized;
-      best = pieces;
+      best = std::move(pieces);
     }
   }
 };
@@ -48,33 +48,30 @@ bool advance(Search& search,
              const DecodeOptions& options,
              std::vector<std::pair<int64_t, int64_t>>& survivors) {
   const auto beam = static_cast<size_t>(options.beam);
+  const auto length = search.beams.front().size() + 1;
+  const bool last = static_cast<int64_t>(length) >= search.longest;
   std::vector<std::vector<int64_t>> beams;
   std::vector<double> kept_scores;
   for (int64_t i = 0; i < count && beams.size() < beam; ++i) {
     if (scores[i] == -std::numeric_limits<float>::infinity()) break;
     const auto from = candidates[i] / vocab_size;
     const auto piece = candidates[i] % vocab_size;
-    if (piece == kEos) {
+    auto pieces = search.beams[static_cast<size_t>(from)];
+    if (piece != kEos) pieces.push_back(piece);
+    if (piece == kEos || last) {
       // A finished candidate that ranks below the beam is not kept either.
       if (i < options.beam) {
-        search.finish(search.beams[static_cast<size_t>(from)], scores[i], options.length_penalty);
+        search.finish(std::move(pieces), scores[i], length, options.length_penalty);
       }
       continue;
     }
-    auto pieces = search.beams[static_cast<size_t>(from)];
-    pieces.push_back(piece);
     beams.push_back(std::move(pieces));
     kept_scores.push_back(scores[i]);
     survivors.emplace_back(from, piece);
   }
   search.beams = std::move(beams);
   search.scores = std::move(kept_scores);
-  if (search.finished >= options.beam || search.beams.empty()) return true;
-  if (static_cast<int64_t>(search.beams.front().size()) < search.longest) return false;
-  for (size_t b = 0; b < search.beams.size(); ++b) {
-    search.finish(search.beams[b], search.scores[b], options.length_penalty);
-  }
-  return true;
+  return search.finished >= options.beam || search.beams.empty();
 }
 
 void translate_batch(nn::TransformerImpl& model,
@@ -117,12 +114,13 @@ void translate_batch(nn::TransformerImpl& model,
   while (!searches.empty()) {
     const auto count = static_cast<int64_t>(searches.size());
     const auto tgt = to_tensor(last, count * beam, 1, device);
-    const auto logits = model.project(model.decode(tgt, memory, &cache)).squeeze(1);
+    const auto logits =
+        model.project(model.decode(tgt, memory, &cache)).squeeze(1).to(torch::kFloat32);
     const auto vocab_size = logits.size(1);
-    auto log_probabilities = logits.to(torch::kFloat32).log_softmax(1);
     for (const auto piece : {kPad, kUnk, kBos}) {  // no part of a translation
-      log_probabilities.select(1, piece).fill_(-std::numeric_limits<float>::infinity());
+      logits.select(1, piece).fill_(-std::numeric_limits<float>::infinity());
     }
+    const auto log_probabilities = logits.log_softmax(1);
     std::vector<float> sums;
     for (const auto& search : searches) {
       for (int64_t b = 0; b < beam; ++b) {

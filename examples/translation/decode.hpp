@@ -17,7 +17,8 @@ struct DecodeOptions {
   /// Beam size; 1 is greedy search.
   int64_t beam = 1;
   /// The exponent a of score / length^a, by which finished translations are ranked; higher values
-  /// favour longer translations.
+  /// favour longer translations. The score is the sum of `length` log-probabilities, that of eos
+  /// included, where pad, unk and bos have no share.
   double length_penalty = 1.0;
   /// A translation ends after length_ratio * source + length_extra pieces.
   double length_ratio = 1.5;

@@ -48,7 +48,8 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
     model_->eval();
   }
 
-  // log P(piece | source, prefix) of every next piece, from a full forward without cache.
+  // log P(piece | source, prefix) of every next piece, from a full forward without cache. Pieces
+  // that are no part of a translation have no share.
   std::vector<double> next(const Ids& source, const Ids& prefix) {
     const torch::NoGradGuard no_grad;
     auto src = source;
@@ -59,8 +60,11 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
       return to_tensor(ids, 1, static_cast<int64_t>(ids.size()), device_);
     };
     const auto hidden = model_->decode(row(tgt), model_->encode(row(src)), nullptr);
-    const auto logits =
-        model_->project(hidden)[0][static_cast<int64_t>(tgt.size()) - 1].log_softmax(0).cpu();
+    auto logits = model_->project(hidden)[0][static_cast<int64_t>(tgt.size()) - 1].cpu();
+    for (const auto piece : {kPad, kUnk, kBos}) {
+      logits[piece] = -std::numeric_limits<float>::infinity();
+    }
+    logits = logits.log_softmax(0);
     std::vector<double> scores;
     for (int64_t i = 0; i < kVocabulary; ++i) scores.push_back(logits[i].item<double>());
     return scores;
@@ -83,17 +87,17 @@ class DecodeTest : public ::testing::TestWithParam<std::string> {
               int64_t longest,
               double penalty,
               std::pair<Ids, double>& best) {
-    const auto finish = [&](double total) {
-      const double normalized = total / std::pow(static_cast<double>(prefix.size()) + 1.0, penalty);
+    const auto finish = [&](double total, size_t length) {
+      const double normalized = total / std::pow(static_cast<double>(length), penalty);
       if (normalized > best.second) best = {prefix, normalized};
     };
-    if (static_cast<int64_t>(prefix.size()) == longest) return finish(score);
+    if (static_cast<int64_t>(prefix.size()) == longest) return finish(score, prefix.size());
     const auto scores = next(source, prefix);
     for (int64_t piece = 0; piece < kVocabulary; ++piece) {
       if (piece == kPad || piece == kUnk || piece == kBos) continue;
       const double total = score + scores[static_cast<size_t>(piece)];
       if (piece == kEos) {
-        finish(total);
+        finish(total, prefix.size() + 1);
         continue;
       }
       auto longer = prefix;
@@ -114,8 +118,7 @@ TEST_P(DecodeTest, GreedySearchTakesTheMostLikelyPieceEachTime) {
     Ids expected;
     const auto longest = static_cast<size_t>(1.5 * static_cast<double>(kSources[i].size())) + 3;
     while (!kSources[i].empty() && expected.size() < longest) {
-      auto scores = next(kSources[i], expected);
-      scores[kPad] = scores[kUnk] = scores[kBos] = -std::numeric_limits<double>::infinity();
+      const auto scores = next(kSources[i], expected);
       const auto piece = std::max_element(scores.begin(), scores.end()) - scores.begin();
       if (piece == kEos) break;
       expected.push_back(piece);
