@@ -10,6 +10,7 @@ A block is, by its language,
     cmake   the part of a CMakeLists.txt behind `project` and `add_executable(my_program main.cpp)`
     sh      commands, each run as it stands or as stand_ins.py says
     text    the output of the block before it; a line `...` stands for any lines, numbers may differ by 2 %
+    python  a file
 and anything else is an error. A comment directly above a block says what cannot be seen in it:
     <!-- file: NAME -->     the block is that file, in the folder where the page's commands run
     <!-- continues -->      statements of one function with those of the C++ block before
@@ -121,8 +122,10 @@ def blocks_of(page: str, markdown: str) -> list[Block]:
 
 
 def check(block: Block, before: list[Block]) -> Block:
-    if block.language not in ("cpp", "cmake", "sh", "text"):
+    if block.language not in ("cpp", "cmake", "sh", "text", "python"):
         raise PageError(f"{block.where}: expected cpp, cmake, sh or text, but got '{block.language}', which nothing tests")
+    if block.language == "python" and not block.file:
+        raise PageError(f"{block.where}: a program is a file, <!-- file: NAME -->, that commands run")
     if block.note and not block.file and not re.fullmatch(NOTES.get(block.language, "-"), block.note):
         raise PageError(f"{block.where}: a {block.language} block cannot be '{block.note}'")
     if block.language == "text" and not block.file:

@@ -39,7 +39,7 @@ class BlocksTest(unittest.TestCase):
         self.assertEqual(block.text, "echo\n  more")
 
     def test_a_language_that_nothing_tests_is_refused(self):
-        for language in ("json", "python", "", "c++", "cpp ignore"):
+        for language in ("json", "perl", "", "c++", "cpp ignore"):
             with self.assertRaisesRegex(PageError, r"page.md:4: expected cpp, cmake, sh or text"):
                 blocks_of("page.md", page(f"```{language}\nx"))
 
@@ -54,8 +54,12 @@ class BlocksTest(unittest.TestCase):
                 blocks_of("page.md", page(*blocks))
 
     def test_a_program_that_nobody_would_build_is_refused(self):
-        with self.assertRaisesRegex(PageError, "a program is a file"):
-            blocks_of("page.md", page("```cpp\nint main() {}"))
+        for block in ("```cpp\nint main() {}", "```python\nprint()"):
+            with self.assertRaisesRegex(PageError, "a program is a file"):
+                blocks_of("page.md", page(block))
+
+    def test_a_python_file_is_there_for_commands(self):
+        run(page("<!-- file: say.py -->\n```python\nprint('hello')", "```sh\npython3 say.py", "```text\nhello"))
 
     def test_a_block_without_an_end_is_refused(self):
         with self.assertRaisesRegex(PageError, "does not end"):

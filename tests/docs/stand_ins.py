@@ -18,6 +18,11 @@ BEFORE = {
     "README.md": [CHECKOUT],
     "docs/contributing.md": [CHECKOUT],
     "docs/language_model.md": [CHECKOUT],
+    # Without these packages, the test is skipped.
+    "docs/serve.md": [
+        "\"${EVENKEEL_PYTHON:-python3}\" -c 'import ctranslate2, sentencepiece'",
+        "python3 evenkeel/examples/translation/number_words.py text",
+    ],
     "docs/trainer.md": [CHECKOUT, TEXT],
 }
 
@@ -33,6 +38,9 @@ STAND_INS = [
     ),
     (r"sudo apt install (\S+deb)", r"test -s \1", "the test consumer_deb unpacks it and builds against it"),
     (r"python3 -m venv \S+|source \S+/activate|pip install torch", "", "fetches LibTorch; the tests' own is found"),
+    (r"pip install ctranslate2 sentencepiece", "", "fetches packages; the tests' own are found"),
+    (r"python3 (serve\.py .*)", r'timeout 100 "${EVENKEEL_PYTHON:-python3}" \1', "the tests' packages are not python3's"),
+    (r"curl (.*)", r"curl --noproxy '*' \1", "the tests have no network"),
     (
         r"cmake .*-DEVENKEEL_BUILD_BENCHMARKS=ON && cmake --build build --target (\w+)",
         r"grep -q 'add_executable(\1 ' evenkeel/benchmarks/CMakeLists.txt",
