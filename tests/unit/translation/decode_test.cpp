@@ -160,6 +160,27 @@ TEST_P(DecodeTest, ABeamThatHoldsEverythingFindsTheBestOfAllTranslations) {
   }
 }
 
+// Of models that differ in how likely they find the unknown piece, and whether they end in time.
+TEST_P(DecodeTest, OnlyPiecesThatATranslationHasCountInItsScore) {
+  const torch::NoGradGuard no_grad;
+  DecodeOptions options;
+  options.beam = 800;
+  options.length_ratio = 0.0;
+  options.length_extra = 2;
+  const std::vector<Ids> sources{{4, 5, 6}, {7}};
+  for (int seed = 0; seed < 30; ++seed) {
+    torch::manual_seed(seed);
+    for (auto& parameter : model_->parameters()) {
+      parameter.add_(torch::randn(parameter.sizes()).to(device_), 0.3);
+    }
+    const auto translations = translate(*model_, sources, device_, false, options);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      EXPECT_EQ(translations[i], best_of_all(sources[i], 2, 1.0).first)
+          << "seed " << seed << ", sentence " << i;
+    }
+  }
+}
+
 TEST_P(DecodeTest, TranslationsDoNotDependOnTheBatch) {
   for (const int64_t beam : {1, 3}) {
     DecodeOptions together;
