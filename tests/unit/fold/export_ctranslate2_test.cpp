@@ -255,6 +255,7 @@ struct ModelCase {
   const char* name;
   const char* scheme;
   std::function<nn::TransformerOptions()> options;
+  torch::ScalarType dtype = torch::kFloat32;
 };
 
 std::vector<ModelCase> model_cases() {
@@ -273,6 +274,9 @@ std::vector<ModelCase> model_cases() {
   return {{"post", "post", plain},
           {"admin", "admin", plain},
           {"admin_untied", "admin", untied},
+          {"admin_double", "admin", plain, torch::kFloat64},
+          {"admin_half", "admin", plain, torch::kHalf},
+          {"admin_bfloat16", "admin", plain, torch::kBFloat16},
           {"deepnorm", "deepnorm", plain},
           {"post_grouped", "post", grouped},
           {"pre", "pre", plain},
@@ -311,12 +315,14 @@ TEST(ExportToCTranslate2Test, WritesWhatThePythonTestReads) {
     auto model = model_of(each.scheme, options);
     test::scramble(*model);
     model->eval();
+    model->to(each.dtype);
     const bool tied = options.tie_embeddings();
     export_ctranslate2(
         model,
         tied ? CTranslate2Tokens(tokens(11)) : CTranslate2Tokens(tokens(9), tokens(11)),
         folder + "/" + each.name,
         CTranslate2Options().max_length(16));
+    model->to(torch::kFloat32);
     const torch::NoGradGuard no_grad;
     const auto scores = model->forward(end_of_source, tgt).log_softmax(-1);
     std::ofstream lines(folder + "/" + each.name + ".tsv");
