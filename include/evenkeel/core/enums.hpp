@@ -72,6 +72,7 @@ enum class Activation {
   kGELU,       ///< h * Phi(h), Phi the CDF of the normal distribution
   kSwiGLU,     ///< silu(g) * h, where g is computed by a third matrix
   kLeakyReLU,  ///< max(h, 0) + slope * min(h, 0)
+  kSiLU,       ///< h * sigmoid(h), also called swish
 };
 
 constexpr const char* to_string(Activation activation) {
@@ -84,6 +85,8 @@ constexpr const char* to_string(Activation activation) {
       return "SwiGLU";
     case Activation::kLeakyReLU:
       return "LeakyReLU";
+    case Activation::kSiLU:
+      return "SiLU";
   }
   return "?";
 }

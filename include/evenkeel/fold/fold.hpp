@@ -177,6 +177,7 @@ nn::Transformer<> fold(const nn::Transformer<S>& model,
   detail::copy_weight(from.src_embedding, to->src_embedding);
   if (!of_model.tie_embeddings()) detail::copy_weight(from.tgt_embedding, to->tgt_embedding);
   detail::copy_weight(from.head, to->head);
+  if (from.logits_bias.defined()) to->logits_bias.set_data(from.logits_bias.clone());
   to->train(from.is_training());
   words.write(report, from.scheme().title);
   return to;

@@ -49,7 +49,7 @@ struct FeedForwardOptions {
 
 /// The feed-forward branch:
 ///
-///     fc2(dropout(relu(fc1(x))))               ReLU, LeakyReLU; GELU the same with x * Phi(x)
+///     fc2(dropout(relu(fc1(x))))               ReLU, LeakyReLU, SiLU; GELU with x * Phi(x)
 ///     fc2(dropout(silu(gate(x)) * fc1(x)))     SwiGLU
 ///
 /// Shapes: x and y are (*, embed_dim).
@@ -133,6 +133,8 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
         return torch::silu(gate(x)) * fc1(x);
       case Activation::kLeakyReLU:
         return torch::leaky_relu(fc1(x), options.negative_slope());
+      case Activation::kSiLU:
+        return torch::silu(fc1(x));
     }
     TORCH_CHECK(false, "FeedForward: unknown activation ", static_cast<int>(options.activation()));
   }

@@ -118,7 +118,9 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
 
   /// The logits (*, vocab_size) of hidden states (*, embed_dim).
   torch::Tensor project(const torch::Tensor& hidden) {
-    return torch::linear(hidden, head.is_empty() ? tgt_embedding->weight : head->weight);
+    return torch::linear(hidden,
+                         head.is_empty() ? tgt_embedding->weight : head->weight,
+                         logits_bias);
   }
 
   const Scheme& scheme() const { return scheme_; }  ///< The scheme of the residuals.
@@ -127,6 +129,7 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
   torch::nn::Embedding src_embedding{nullptr};  ///< (src_vocab_size, embed_dim)
   torch::nn::Embedding tgt_embedding{nullptr};  ///< (vocab_size, embed_dim); the same if tied.
   torch::nn::Linear head{nullptr};              ///< Projection to the vocabulary; empty if tied.
+  torch::Tensor logits_bias;                    ///< (vocab_size); undefined if there is none.
   Encoder<> encoder;                            ///< N layers.
   Decoder<> decoder;                            ///< M layers.
   SinusoidalPositions positions{nullptr};       ///< Not saved in checkpoints.
@@ -138,6 +141,9 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
       register_module("tgt_embedding", tgt_embedding);
       register_module("head", head);
     }
+    if (options.logits_bias()) {
+      logits_bias = register_buffer("logits_bias", torch::zeros({options.vocab_size()}));
+    }
     register_module("encoder", encoder);
     register_module("decoder", decoder);
     register_module("positions", positions);
@@ -146,6 +152,7 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
   // An embedding that both stacks read counts as the encoder's. The padding token's row is 0.
   void reset_embeddings() {
     const torch::NoGradGuard no_grad;
+    if (logits_bias.defined()) logits_bias.zero_();
     Position position;
     position.encoder_layers = options.encoder_layers();
     position.decoder_layers = options.decoder_layers();
@@ -169,7 +176,8 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
                              options.pad_id(),
                              options.padding(),
                              causal,
-                             cache);
+                             cache,
+                             causal && options.starts_with_pad());
   }
 
   torch::Tensor embed(const detail::Tokens& tokens, torch::nn::Embedding& embedding) {

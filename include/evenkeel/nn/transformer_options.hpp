@@ -31,8 +31,13 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
   EVENKEEL_ARG(int64_t, pad_id) = 0;
   /// The side of the padding. Default: right
   EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
+  /// Whether the first token of a target is pad_id, as in the models of Marian. Default: false
+  EVENKEEL_ARG(bool, starts_with_pad) = false;
   /// Use one matrix for source, target and output embeddings instead of one each. Default: true
   EVENKEEL_ARG(bool, tie_embeddings) = true;
+  /// Whether a buffer `logits_bias` (vocab_size), which is 0 until a checkpoint or an import sets
+  /// it, is added to the logits, as in Marian. Default: false
+  EVENKEEL_ARG(bool, logits_bias) = false;
 
  public:
   /// Throws unless all values are in range.

@@ -50,6 +50,7 @@ TEST(EnumsTest, PrintActivations) {
   EXPECT_EQ(printed(Activation::kGELU), "GELU");
   EXPECT_EQ(printed(Activation::kSwiGLU), "SwiGLU");
   EXPECT_EQ(printed(Activation::kLeakyReLU), "LeakyReLU");
+  EXPECT_EQ(printed(Activation::kSiLU), "SiLU");
 }
 
 TEST(EnumsTest, PrintStacks) {

@@ -70,6 +70,16 @@ TEST_P(FeedForwardTest, HasALeakyReluWithASlope) {
   }
 }
 
+TEST_P(FeedForwardTest, HasSilu) {
+  FeedForward feed_forward(FeedForwardOptions(4, 6).activation(Activation::kSiLU));
+  feed_forward->to(device());
+  test::randomise(*feed_forward);
+  const auto x = randn({2, 3, 4});
+  const auto h = feed_forward->fc1(x);
+
+  EXPECT_TRUE(test::all_close(feed_forward(x), feed_forward->fc2(h * torch::sigmoid(h))));
+}
+
 TEST_P(FeedForwardTest, DropsInnerActivationsWhileTrainingOnly) {
   FeedForward feed_forward(FeedForwardOptions(4, 64).dropout(0.5));
   feed_forward->to(device());
@@ -81,8 +91,11 @@ TEST_P(FeedForwardTest, DropsInnerActivationsWhileTrainingOnly) {
 }
 
 TEST_P(FeedForwardTest, HasRightGradients) {
-  for (const auto activation :
-       {Activation::kReLU, Activation::kGELU, Activation::kSwiGLU, Activation::kLeakyReLU}) {
+  for (const auto activation : {Activation::kReLU,
+                                Activation::kGELU,
+                                Activation::kSwiGLU,
+                                Activation::kLeakyReLU,
+                                Activation::kSiLU}) {
     SCOPED_TRACE(to_string(activation));
     FeedForward feed_forward(FeedForwardOptions(4, 6).activation(activation));
     feed_forward->to(device(), torch::kFloat64);

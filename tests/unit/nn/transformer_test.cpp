@@ -76,6 +76,17 @@ TEST_P(TransformerTest, IsEmbeddingsThenStacksThenTheEmbeddingAgain) {
   EXPECT_TRUE(all_close(model(src(), tgt()), hidden.matmul(weight.t())));
 }
 
+TEST_P(TransformerTest, AddsABiasToItsLogitsWhereItHasOne) {
+  auto model = make<Admin>(small().logits_bias(true));
+  const auto without = model(src(), tgt());
+  const auto bias = randn({kVocab});
+  model->logits_bias.copy_(bias);
+  EXPECT_TRUE(all_close(model(src(), tgt()), without + bias));
+  const auto copy = std::dynamic_pointer_cast<TransformerImpl>(model->clone());
+  EXPECT_TRUE(same_bits(copy->logits_bias, bias));
+  EXPECT_FALSE(make<Admin>()->logits_bias.defined());
+}
+
 TEST_P(TransformerTest, DoesNotLetPaddingChangeRealTokens) {
   auto model = make<Admin>();
   const auto logits = model(src(), tgt());
@@ -361,6 +372,15 @@ TEST(TransformerErrorTest, NamesTheOptionForPaddingOnTheLeft) {
   const auto ids = torch::tensor({{0, 2, 3}}, torch::kInt64);
   EXPECT_TRUE(throws([&] { model(ids.flip(1), ids); }, "padding(PaddingSide::kEither)"));
   EXPECT_TRUE(throws([&] { model(ids, ids.flip(1)); }, "padding(PaddingSide::kEither)"));
+}
+
+TEST(TransformerErrorTest, StartsATargetWithPaddingOnlyWhereToldTo) {
+  Transformer<Admin> model(small().starts_with_pad(true));
+  const auto ids = torch::tensor({{0, 2, 3}}, torch::kInt64);
+  model(ids.flip(1), ids);
+  EXPECT_TRUE(throws([&] { model(ids, ids); }, "padding(PaddingSide::kEither)"));
+  const auto two = torch::tensor({{0, 0, 3}}, torch::kInt64);
+  EXPECT_TRUE(throws([&] { model(ids.flip(1), two); }, "padding(PaddingSide::kEither)"));
 }
 
 TEST(TransformerErrorTest, NamesTheTokensItNeeds) {

@@ -30,13 +30,14 @@ struct Tokens {
 /// Checks ids (B, T) and finds the padding that a mask has to exclude. A causal stack needs no mask
 /// for padding on the right, because tokens never attend to it. On a GPU, the ids are not
 /// inspected, which would synchronise with the device: padding is assumed to exist, on the side
-/// given by the options.
+/// given by the options. With `starts_with_pad`, the first token of a row may be the padding token.
 inline Tokens tokens_of(const char* model,
                         const torch::Tensor& ids,
                         int64_t pad_id,
                         PaddingSide side,
                         bool causal,
-                        const DecoderCache* cache = nullptr) {
+                        const DecoderCache* cache = nullptr,
+                        bool starts_with_pad = false) {
   TORCH_CHECK(ids.dim() == 2 && ids.scalar_type() == torch::kInt64,
               model,
               ": expected token ids as int64 of shape [batch, length], but got ",
@@ -51,7 +52,9 @@ inline Tokens tokens_of(const char* model,
   const bool cached = cache != nullptr && cache->padding.defined();
   if (ids.is_cpu() && !cached && !padding.any().item<bool>()) return tokens;
   if (ids.is_cpu() && !either && ids.size(1) > 1) {
-    const auto behind = padding.slice(1, 0, -1).logical_and(padding.slice(1, 1).logical_not());
+    const int64_t first = starts_with_pad ? 1 : 0;
+    const auto behind =
+        padding.slice(1, first, -1).logical_and(padding.slice(1, first + 1).logical_not());
     TORCH_CHECK(!behind.any().item<bool>(),
                 model,
                 ": expected padding on the right, but a row has a token after padding; set "
