@@ -5,17 +5,13 @@
 #include "files.hpp"
 #include "json_text.hpp"
 
+#include <evenkeel/fold/safetensors.hpp>
+
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <torch/utils.h>
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstdint>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -27,43 +23,17 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array kTypes{std::pair{"F64", torch::kFloat64},
-                            std::pair{"F32", torch::kFloat32},
-                            std::pair{"F16", torch::kFloat16},
-                            std::pair{"BF16", torch::kBFloat16},
-                            std::pair{"I64", torch::kInt64},
-                            std::pair{"I32", torch::kInt32},
-                            std::pair{"U8", torch::kUInt8},
-                            std::pair{"BOOL", torch::kBool}};
-
 constexpr const char* kChecksums = "checksums";
 constexpr const char* kHeaderChecksum = "header_checksum";
-constexpr uint64_t kLargestHeader = 100'000'000;  // as the format has it
 
 [[noreturn]] void fail(const std::string& file, const std::string& why) {
   throw CheckpointError(fmt::format("{}: {}", file, why));
 }
 
-// nlohmann-json itself takes 2.5 and true for integers.
-uint64_t count_of(const json& value) {
-  if (!value.is_number_unsigned()) throw JsonError("expected a count, but got " + value.dump());
-  return value.get<uint64_t>();
-}
-
-// Returns whether a tensor of that shape has exactly `bytes`, without overflow.
-bool holds(uint64_t bytes, const std::vector<int64_t>& shape, uint64_t element_size) {
-  uint64_t total = element_size;
-  for (const auto size : shape) {
-    if (size < 0 || (size > 0 && total > bytes / static_cast<uint64_t>(size))) return false;
-    total *= static_cast<uint64_t>(size);
-  }
-  return total == bytes;
-}
-
-// The header without its own checksum.
-std::string checksum_of(json header) {
-  header["__metadata__"].erase(kHeaderChecksum);
-  return Checksum().add(header.dump()).hex();
+// The header's, without itself.
+std::string header_checksum(const StateDict& tensors, SafetensorsMetadata texts) {
+  texts.erase(kHeaderChecksum);
+  return Checksum().add(json::parse(safetensors_header(tensors, texts)).dump()).hex();
 }
 
 std::string checksum_of(const torch::Tensor& tensor) {
@@ -71,12 +41,12 @@ std::string checksum_of(const torch::Tensor& tensor) {
 }
 
 // Takes the checksums out of the texts and compares them.
-void verify(Checkpoint& checkpoint, const json& header, const std::string& file) {
+void verify(Checkpoint& checkpoint, const std::string& file) {
   auto& texts = checkpoint.texts;
   if (texts.count(kHeaderChecksum) == 0 || texts.count(kChecksums) == 0) {
     fail(file, "expected a checkpoint of evenkeel, but it has no checksums");
   }
-  if (texts.at(kHeaderChecksum) != checksum_of(header)) {
+  if (texts.at(kHeaderChecksum) != header_checksum(checkpoint.tensors, texts)) {
     fail(file, "its header does not match its checksum: it is damaged, or was changed");
   }
   const auto sums = parse_json(texts.at(kChecksums));
@@ -92,106 +62,39 @@ void verify(Checkpoint& checkpoint, const json& header, const std::string& file)
 }  // namespace
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& file) {
-  json header = json::object();
-  auto& texts = header["__metadata__"] = checkpoint.texts;
-  auto checksums = json::object();
-  std::vector<torch::Tensor> tensors;
-  uint64_t offset = 0;
-  for (const auto& [name, tensor] : checkpoint.tensors) {
-    const char* type = nullptr;
-    for (const auto& [known, scalar_type] : kTypes) {
-      if (tensor.scalar_type() == scalar_type) type = known;
+  StateDict tensors;
+  auto texts = checkpoint.texts;
+  try {
+    auto checksums = json::object();
+    for (const auto& [name, tensor] : checkpoint.tensors) {
+      const auto& stored = tensors[name] = tensor.detach().cpu().contiguous();
+      checksums[name] = checksum_of(stored);
     }
-    if (type == nullptr) fail(file, fmt::format("{} has a type that is not stored", name));
-    tensors.push_back(tensor.detach().cpu().contiguous());
-    const uint64_t end = offset + tensors.back().nbytes();
-    header[name] = {{"dtype", type},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
-    checksums[name] = checksum_of(tensors.back());
-    offset = end;
+    texts[kChecksums] = checksums.dump();
+    texts[kHeaderChecksum] = header_checksum(tensors, texts);
+  } catch (const c10::ValueError& error) {
+    fail(file, error.what_without_backtrace());
   }
-  texts[kChecksums] = checksums.dump();
-  texts[kHeaderChecksum] = checksum_of(header);
-  std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');  // aligns the tensors
-  const uint64_t size = text.size();
-
-  const auto bytes = [](const void* data, size_t count) {
-    return std::string_view(static_cast<const char*>(data), count);
-  };
   FileWriter writer(file);
-  writer.write(bytes(&size, sizeof size));
-  writer.write(text);
-  for (const auto& tensor : tensors) writer.write(bytes(tensor.const_data_ptr(), tensor.nbytes()));
+  write_safetensors(tensors, texts, [&](std::string_view bytes) { writer.write(bytes); });
   writer.commit();
 }
 
 Checkpoint load_checkpoint(const std::string& file) {
-  std::error_code error;
-  const auto file_size = std::filesystem::file_size(file, error);
-  if (error) fail(file, error.message());
-  errno = 0;
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) fail(file, std::strerror(errno));
-  uint64_t header_size = 0;
-  if (!stream.read(reinterpret_cast<char*>(&header_size), sizeof header_size) ||
-      header_size > kLargestHeader || header_size > file_size - sizeof header_size) {
-    fail(file, "expected a checkpoint of format safetensors, but its header is cut off or damaged");
-  }
-  std::string text(header_size, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(header_size));
-  json header;
-  try {
-    header = parse_json(text);
-  } catch (const JsonError& damage) {
-    fail(file, fmt::format("its header is damaged: {}", damage.what()));
-  }
-  if (!header.is_object()) fail(file, "expected a JSON object as its header");
-  const uint64_t data_size = file_size - sizeof header_size - header_size;
-
   Checkpoint checkpoint;
-  std::map<uint64_t, uint64_t> spans;  // of the data that tensors have, begin to end
   try {
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") {
-        checkpoint.texts = entry.get<std::map<std::string, std::string>>();
-        continue;
-      }
-      std::vector<int64_t> shape;
-      for (const auto& size : entry.at("shape").get_ref<const json::array_t&>()) {
-        shape.push_back(static_cast<int64_t>(count_of(size)));
-      }
-      const auto begin = count_of(entry.at("data_offsets").at(0));
-      const auto end = count_of(entry.at("data_offsets").at(1));
-      const auto type = entry.at("dtype").get<std::string>();
-      const auto known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& candidate) {
-        return type == candidate.first;
-      });
-      if (known == kTypes.end()) fail(file, fmt::format("{} is of unknown type {}", name, type));
-      if (begin > end || end > data_size ||
-          !holds(end - begin, shape, c10::elementSize(known->second))) {
-        fail(file, fmt::format("{} does not fit in the file, which is cut off or damaged", name));
-      }
-      if (begin < end) spans[begin] = end;
-      const auto tensor = torch::empty(shape, known->second);
-      stream.seekg(static_cast<std::streamoff>(sizeof header_size + header_size + begin));
-      if (tensor.nbytes() > 0 && !stream.read(static_cast<char*>(tensor.data_ptr()),
-                                              static_cast<std::streamsize>(tensor.nbytes()))) {
-        fail(file, fmt::format("{} cannot be read", name));
-      }
-      checkpoint.tensors.emplace(name, tensor);
-    }
-    uint64_t covered = 0;
-    for (const auto& [begin, end] : spans) covered = begin == covered ? end : data_size + 1;
-    if (covered != data_size) {
-      fail(file, "expected tensors to fill the file, but there are other bytes in it or behind it");
-    }
-    verify(checkpoint, header, file);
+    auto read = read_safetensors(file);
+    checkpoint.tensors = std::move(read.tensors);
+    checkpoint.texts = std::move(read.metadata);
+  } catch (const c10::ValueError& error) {
+    throw CheckpointError(error.what_without_backtrace());
+  }
+  try {
+    verify(checkpoint, file);
   } catch (const json::exception& damage) {
-    fail(file, fmt::format("its header is damaged: {}", damage.what()));
+    fail(file, fmt::format("its checksums are damaged: {}", damage.what()));
   } catch (const JsonError& damage) {
-    fail(file, fmt::format("its header is damaged: {}", damage.what()));
+    fail(file, fmt::format("its checksums are damaged: {}", damage.what()));
   }
   return checkpoint;
 }

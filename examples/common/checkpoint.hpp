@@ -22,6 +22,7 @@ class CheckpointError : public std::runtime_error {
 ///
 /// Among the header's texts are checksums (CRC-32): `checksums`, a JSON object with one of each
 /// tensor's bytes, and `header_checksum`, of the header without itself, as nlohmann-json writes it.
+/// The file itself is written and read by evenkeel/fold/safetensors.hpp.
 struct Checkpoint {
   std::map<std::string, torch::Tensor> tensors;  ///< On the CPU, contiguous once read.
   std::map<std::string, std::string> texts;      ///< UTF-8.

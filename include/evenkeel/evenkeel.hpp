@@ -26,6 +26,8 @@
 #include <evenkeel/fold/fold.hpp>
 #include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
+#include <evenkeel/fold/safetensors.hpp>
+#include <evenkeel/fold/state_dict.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/inits.hpp>
