@@ -48,16 +48,25 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/json.hpp
     include/evenkeel/fold/detail/json_text.hpp
     include/evenkeel/fold/detail/json_value.hpp
+    include/evenkeel/fold/detail/load_renamed.hpp
+    include/evenkeel/fold/detail/marian_config.hpp
+    include/evenkeel/fold/detail/name_table.hpp
     include/evenkeel/fold/detail/new_folder.hpp
+    include/evenkeel/fold/detail/plain_model.hpp
     include/evenkeel/fold/detail/plain_scheme.hpp
     include/evenkeel/fold/detail/safetensors_format.hpp
     include/evenkeel/fold/detail/whole_file.hpp
     include/evenkeel/fold/export_ctranslate2.hpp
+    include/evenkeel/fold/export_gpt2.hpp
+    include/evenkeel/fold/export_marian.hpp
     include/evenkeel/fold/fold.hpp
     include/evenkeel/fold/fold_options.hpp
     include/evenkeel/fold/fold_report.hpp
+    include/evenkeel/fold/import_marian.hpp
+    include/evenkeel/fold/marian_options.hpp
     include/evenkeel/fold/safetensors.hpp
     include/evenkeel/fold/state_dict.hpp
+    include/evenkeel/fold/torch_state_dict.hpp
     include/evenkeel/init/apply_init.hpp
     include/evenkeel/init/detail/scaled_draw.hpp
     include/evenkeel/init/init_report.hpp

@@ -23,11 +23,16 @@
 #include <evenkeel/diagnose/output_change_options.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
 #include <evenkeel/fold/export_ctranslate2.hpp>
+#include <evenkeel/fold/export_gpt2.hpp>
+#include <evenkeel/fold/export_marian.hpp>
 #include <evenkeel/fold/fold.hpp>
 #include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
+#include <evenkeel/fold/import_marian.hpp>
+#include <evenkeel/fold/marian_options.hpp>
 #include <evenkeel/fold/safetensors.hpp>
 #include <evenkeel/fold/state_dict.hpp>
+#include <evenkeel/fold/torch_state_dict.hpp>
 #include <evenkeel/init/apply_init.hpp>
 #include <evenkeel/init/init_report.hpp>
 #include <evenkeel/init/inits.hpp>
