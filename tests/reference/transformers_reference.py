@@ -109,7 +109,7 @@ def verify_language_model(folder):
 def main():
     if sys.argv[1] == "--verify":
         folder = pathlib.Path(sys.argv[2]) / "transformers"
-        for name in ("post", "pre", "silu", "admin", "untied"):
+        for name in ("post", "pre", "silu", "deepnorm", "admin", "untied"):
             verify_translation(folder, name)
         verify_tokenizer(folder)
         verify_language_model(folder)

@@ -110,11 +110,11 @@ inline StateDict marian_state_dict(const nn::TransformerImpl& plain, int64_t max
 ///     model = AutoModelForSeq2SeqLM.from_pretrained("model-en-de")       # Python
 ///     tokenizer = MarianTokenizer.from_pretrained("model-en-de")
 ///
-/// The model is folded first (see `fold`). A Post-LN one becomes MarianMTModel, the class of the
-/// OPUS-MT models; a Pre-LN one with tied embeddings becomes PegasusForConditionalGeneration, which
-/// has the same layers and positions in Pre-LN. Files: config.json, generation_config.json,
-/// model.safetensors, source.spm, target.spm, vocab.json (and target_vocab.json),
-/// tokenizer_config.json.
+/// The model is folded first, see `fold`, with norms of eps 1e-5. A Post-LN one becomes
+/// MarianMTModel, the class of the OPUS-MT models; a Pre-LN one with tied embeddings becomes
+/// PegasusForConditionalGeneration, which has the same layers and positions in Pre-LN. Files:
+/// config.json, generation_config.json, model.safetensors, source.spm, target.spm, vocab.json (and
+/// target_vocab.json), tokenizer_config.json.
 ///
 /// Marian's sinusoidal positions are all sines, then all cosines, where ours are pairs of them: the
 /// channels of all weights are reordered, which changes no output. A folded model with an

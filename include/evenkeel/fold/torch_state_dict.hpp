@@ -17,7 +17,7 @@
 namespace evenkeel {
 
 /// The state dict of Python's `torch.nn.Transformer` with the weights of `model`, which is folded
-/// first (see `fold`):
+/// first, by `fold(model, nullptr, FoldOptions().eps(1e-5))`:
 ///
 ///     save_safetensors(to_torch_state_dict(model), "torch.safetensors");
 ///

@@ -125,7 +125,7 @@ TEST_F(ExportMarianTest, RefusesWhatDoesNotFitBeforeItWrites) {
   const auto small = test::small_transformer();
   const auto post = trained("post");
   refuse(trained("rezero"), vocabulary, {}, "encoder.layer_0.self_attn to have a norm");
-  refuse(trained("post", test::small_transformer().norm_eps(1e-3)),
+  refuse(trained("pre", test::small_transformer().norm_eps(1e-3)),
          vocabulary,
          {},
          "norms with eps 1e-05, the only one that Marian has, but got 0.001");

@@ -239,6 +239,7 @@ TEST_F(TransformersTest, ReadsOurTranslationModels) {
   write("post", trained("post", options()));
   write("pre", trained("pre", options().activation(Activation::kGELU)));
   write("silu", trained("post", options().activation(Activation::kSiLU)));
+  write("deepnorm", trained("deepnorm", options().norm_eps(1e-4)));
   write("admin", trained("admin", options()));
   auto untied = trained("post", options().tie_embeddings(false).bias(false).logits_bias(true));
   untied->logits_bias.normal_()[0] = -20.0;  // no padding in a translation

@@ -4,6 +4,7 @@
 #include <evenkeel/fold/detail/name_table.hpp>
 #include <evenkeel/fold/detail/plain_model.hpp>
 #include <evenkeel/fold/fold.hpp>
+#include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/state_dict.hpp>
 #include <evenkeel/nn/transformer.hpp>
 
@@ -20,11 +21,12 @@ namespace evenkeel::detail {
 /// The eps of LayerNorm in programs that have it as a constant.
 inline constexpr double kPlainEps = 1e-5;
 
-/// The plain model, in evaluation mode. `caller` begins the error for an empty holder.
+/// The plain model with that eps, in evaluation mode. `caller` begins the error for an empty
+/// holder.
 template <typename Model>
 auto fold_for_export(const char* caller, const Model& model) {
   TORCH_CHECK(!model.is_empty(), caller, ": expected a model, but got an empty holder");
-  auto plain = fold(model);
+  auto plain = fold(model, nullptr, FoldOptions().eps(kPlainEps));
   plain->eval();
   return plain;
 }
