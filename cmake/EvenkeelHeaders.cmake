@@ -40,6 +40,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/profile_admin.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/fold/detail/channel_scale.hpp
+    include/evenkeel/fold/detail/config_text.hpp
     include/evenkeel/fold/detail/ctranslate2_file.hpp
     include/evenkeel/fold/detail/ctranslate2_layers.hpp
     include/evenkeel/fold/detail/fold_branch.hpp
@@ -59,6 +60,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/export_ctranslate2.hpp
     include/evenkeel/fold/export_gpt2.hpp
     include/evenkeel/fold/export_marian.hpp
+    include/evenkeel/fold/export_torch.hpp
     include/evenkeel/fold/fold.hpp
     include/evenkeel/fold/fold_options.hpp
     include/evenkeel/fold/fold_report.hpp

@@ -2,6 +2,8 @@
 #include "export.hpp"
 
 #include <evenkeel/fold/export_ctranslate2.hpp>
+#include <evenkeel/fold/export_marian.hpp>
+#include <evenkeel/fold/export_torch.hpp>
 
 #include <c10/util/Exception.h>
 
@@ -19,10 +21,28 @@ void write_ctranslate2(const TrainedModel& trained, const std::string& folder) {
                                                  {"target.spm", target.serialized()}}));
 }
 
+// `generate` never writes what our decoder never does.
+void write_huggingface(const TrainedModel& trained, const std::string& folder) {
+  const auto& [source, target, joint] = trained.vocabularies;
+  export_marian(trained.model,
+                {source.pieces(), source.serialized(), target.pieces(), target.serialized()},
+                folder,
+                MarianOptions().suppress({"<pad>", "<unk>", "<s>"}));
+}
+
+void write_torch(const TrainedModel& trained, const std::string& folder) {
+  const auto& [source, target, joint] = trained.vocabularies;
+  export_torch(trained.model,
+               folder,
+               {{"source.spm", source.serialized()}, {"target.spm", target.serialized()}});
+}
+
 }  // namespace
 
 const std::vector<ExportFormat>& export_formats() {
-  static const std::vector<ExportFormat> formats{{"ctranslate2", write_ctranslate2}};
+  static const std::vector<ExportFormat> formats{{"ctranslate2", write_ctranslate2},
+                                                 {"huggingface", write_huggingface},
+                                                 {"torch", write_torch}};
   return formats;
 }
 

@@ -25,6 +25,7 @@
 #include <evenkeel/fold/export_ctranslate2.hpp>
 #include <evenkeel/fold/export_gpt2.hpp>
 #include <evenkeel/fold/export_marian.hpp>
+#include <evenkeel/fold/export_torch.hpp>
 #include <evenkeel/fold/fold.hpp>
 #include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/fold/detail/config_text.hpp>
 #include <evenkeel/fold/detail/load_renamed.hpp>
-#include <evenkeel/fold/detail/marian_config.hpp>
 #include <evenkeel/fold/detail/name_table.hpp>
 #include <evenkeel/fold/detail/new_folder.hpp>
 #include <evenkeel/fold/detail/plain_model.hpp>

@@ -47,6 +47,8 @@ struct MarianOptions {
   TORCH_ARG(int64_t, max_positions) = 1024;
   /// Tokens after which `generate` ends a translation. Default: 512
   TORCH_ARG(int64_t, max_length) = 512;
+  /// Pieces that `generate` never writes. Default: none
+  TORCH_ARG(std::vector<std::string>, suppress);
   /// Files to add to the folder, contents by name, e.g. a README. Default: none
   using Files = std::map<std::string, std::string>;
   TORCH_ARG(Files, files);

@@ -93,6 +93,16 @@ inline StateDict renamed(const StateDict& state, const LoadOptions& options, con
   return result;
 }
 
+/// Each tensor under the first of its names; the metadata has the others.
+inline StateDict stored_once(const StateDict& tensors, SafetensorsMetadata& metadata) {
+  StateDict stored;
+  for (const auto& names : names_by_tensor(tensors)) {
+    stored.insert(*tensors.find(names.front()));
+    for (size_t i = 1; i < names.size(); ++i) metadata.emplace(names[i], names.front());
+  }
+  return stored;
+}
+
 /// `where` begins the errors.
 inline nn::IncompatibleKeys load_state_dict(torch::nn::Module& module,
                                             const StateDict& given,
@@ -170,11 +180,7 @@ inline nn::IncompatibleKeys load_state_dict(torch::nn::Module& module,
 inline void save_safetensors(const StateDict& tensors,
                              const std::string& file,
                              SafetensorsMetadata metadata = {}) {
-  StateDict stored;
-  for (const auto& names : detail::names_by_tensor(tensors)) {
-    stored.insert(*tensors.find(names.front()));
-    for (size_t i = 1; i < names.size(); ++i) metadata.emplace(names[i], names.front());
-  }
+  const auto stored = detail::stored_once(tensors, metadata);
   safetensors_header(stored, metadata);  // throws before there is a file
   detail::WholeFile writer(file);
   write_safetensors(stored, metadata, [&](std::string_view bytes) { writer.write(bytes); });

@@ -38,6 +38,11 @@ StateDict to_torch_state_dict(const nn::Transformer<S>& model) {
   const auto plain = detail::fold_for_export(caller, model);
   const auto& decoder = *plain->decoder;
   const detail::PlainStacks stacks(caller, *plain);
+  TORCH_CHECK(stacks.encoder.num_heads == stacks.decoder.num_heads &&
+                  stacks.encoder.dim_feedforward == stacks.decoder.dim_feedforward,
+              caller,
+              ": expected encoder and decoder with the same number of heads and inner size, but "
+              "they differ");
   StateDict state;
   for (const auto& [name, tensor] : detail::packed_projections(state_dict(*plain))) {
     state.emplace(detail::torch_names().theirs(name), tensor.detach());

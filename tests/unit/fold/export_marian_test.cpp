@@ -188,6 +188,16 @@ TEST_F(ExportMarianTest, ImportSaysWhatIsWrongWithAFolder) {
                                       "none/config.json: cannot be read"));
 }
 
+TEST_F(ExportMarianTest, SuppressesPieces) {
+  const auto options = MarianOptions().suppress({"<pad>", "<s>"});
+  export_marian(trained("post"), {kPieces, ""}, folder_ / "model", options);
+  const auto json = detail::parse_json(bytes_of(folder_ / "model/generation_config.json"));
+  const auto& suppressed = json.at("suppress_tokens").array();
+  ASSERT_EQ(suppressed.size(), 2U);
+  EXPECT_EQ(suppressed[0].count(), 0);
+  EXPECT_EQ(suppressed[1].count(), 2);
+}
+
 TEST(ExportGpt2Test, RefusesOtherBlocks) {
   const test::ScratchFolder folder;
   const auto refuse = [&](const std::string& scheme,

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include <evenkeel/fold/torch_state_dict.hpp>
 
+#include <evenkeel/fold/detail/json.hpp>
+#include <evenkeel/fold/export_torch.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include "all_close.hpp"
 #include "errors.hpp"
 #include "fold_models.hpp"
+#include "scratch_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <torch/nn/modules/transformer.h>
@@ -107,6 +110,27 @@ TEST_F(TorchStateDictTest, RefusesLayersThatTorchDoesNotHave) {
          "encoder.layer_0.self_attn to have multi-head attention with as many heads of keys");
   EXPECT_TRUE(
       throws([&] { to_torch_state_dict(trained("peri")); }, "fold: Peri-LN cannot be folded"));
+}
+
+TEST_F(TorchStateDictTest, IsWrittenAsAFolder) {
+  const test::ScratchFolder folder;
+  const auto model = trained("pre", test::small_transformer().activation(Activation::kGELU));
+  export_torch(model, folder / "model", {{"README", "ours"}});
+  EXPECT_EQ(test::bytes_of(folder / "model/README"), "ours");
+  const auto config = detail::parse_json(test::bytes_of(folder / "model/config.json"));
+  EXPECT_EQ(config.at("num_decoder_layers").count(), 5);
+  EXPECT_EQ(config.at("activation").string(), "gelu");
+  EXPECT_TRUE(config.at("norm_first").boolean());
+  const auto read = read_safetensors(folder / "model/model.safetensors");
+  EXPECT_EQ(read.metadata.at("tgt_embedding.weight"), "head.weight");
+  EXPECT_TRUE(test::same_bits(read.tensors.at("head.weight"), model->src_embedding->weight));
+  EXPECT_TRUE(throws([&] { export_torch(model, folder / "model"); }, "which exists"));
+  EXPECT_TRUE(throws(
+      [&] {
+        export_torch(trained("pre", test::small_transformer().activation(Activation::kSiLU)),
+                     folder / "silu");
+      },
+      "export_torch: expected the activation ReLU or GELU"));
 }
 
 // The names of fairseq 0.12.2: fairseq/modules/transformer_layer.py and models/transformer.

@@ -34,6 +34,13 @@ void write_reference(const Config& config, const std::string& name, size_t sente
   remove_folder(folder + "/" + name);
   auto trained = load_trained(config.run_dir, "cpu");
   export_model(trained, "ctranslate2", folder + "/" + name);
+  const auto others = std::string(reference) + "/other_exports";
+  std::filesystem::create_directories(others);
+  for (const std::string format : {"huggingface", "torch"}) {
+    if (format == "huggingface" && config.scheme == "pre") continue;  // needs tied embeddings
+    remove_folder(others + "/" + name + "." + format);
+    export_model(trained, format, others + "/" + name + "." + format);
+  }
 
   auto sources = read_lines(config.valid_source.front());
   sources.resize(std::min(sources.size(), sentences));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/core/enums.hpp>
+#include <evenkeel/fold/detail/config_text.hpp>
 #include <evenkeel/fold/detail/json_text.hpp>
 #include <evenkeel/fold/detail/load_renamed.hpp>
 #include <evenkeel/fold/marian_options.hpp>
@@ -21,43 +21,6 @@
 #include <vector>
 
 namespace evenkeel::detail {
-
-/// Entries of a JSON object, values as JSON.
-using JsonEntries = std::map<std::string, std::string>;
-
-inline std::string json_object(const JsonEntries& entries) {
-  std::string json;
-  for (const auto& [name, value] : entries) {
-    json += (json.empty() ? "{\n  " : ",\n  ") + json_string(name) + ": " + value;
-  }
-  return json + "\n}\n";
-}
-
-/// Hugging Face's name of an activation; "gelu" is the one by erf, as ours.
-inline const char* hf_name(Activation activation) {
-  switch (activation) {
-    case Activation::kGELU:
-      return "gelu";
-    case Activation::kSiLU:
-      return "silu";
-    default:
-      return "relu";
-  }
-}
-
-/// Hugging Face's name of a dtype.
-inline std::string hf_name(torch::ScalarType dtype) {
-  switch (dtype) {
-    case torch::kFloat64:
-      return "float64";
-    case torch::kHalf:
-      return "float16";
-    case torch::kBFloat16:
-      return "bfloat16";
-    default:
-      return "float32";
-  }
-}
 
 /// The ids of the pieces of one side, checked.
 class MarianPieces {
@@ -167,6 +130,11 @@ inline std::map<std::string, std::string> marian_config(const char* caller,
                          {"max_length", number(options.max_length())},
                          {"num_beams", "1"},
                          {"pad_token_id", number(pad)}};
+  std::string suppressed;
+  for (const auto& piece : options.suppress()) {
+    suppressed += (suppressed.empty() ? "[" : ", ") + number(target.id(piece));
+  }
+  if (!suppressed.empty()) generation["suppress_tokens"] = suppressed + "]";
   JsonEntries config{
       {"activation_dropout", c10::str(of_model.activation_dropout())},
       {"activation_function", json_string(hf_name(stacks.encoder.activation))},
