@@ -46,6 +46,8 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/fold_branch.hpp
     include/evenkeel/fold/detail/fold_norm.hpp
     include/evenkeel/fold/detail/fold_stack.hpp
+    include/evenkeel/fold/detail/gpt2_names.hpp
+    include/evenkeel/fold/detail/hf_config.hpp
     include/evenkeel/fold/detail/json.hpp
     include/evenkeel/fold/detail/json_text.hpp
     include/evenkeel/fold/detail/json_value.hpp
@@ -64,6 +66,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/fold.hpp
     include/evenkeel/fold/fold_options.hpp
     include/evenkeel/fold/fold_report.hpp
+    include/evenkeel/fold/import_gpt2.hpp
     include/evenkeel/fold/import_marian.hpp
     include/evenkeel/fold/marian_options.hpp
     include/evenkeel/fold/safetensors.hpp

@@ -29,6 +29,7 @@
 #include <evenkeel/fold/fold.hpp>
 #include <evenkeel/fold/fold_options.hpp>
 #include <evenkeel/fold/fold_report.hpp>
+#include <evenkeel/fold/import_gpt2.hpp>
 #include <evenkeel/fold/import_marian.hpp>
 #include <evenkeel/fold/marian_options.hpp>
 #include <evenkeel/fold/safetensors.hpp>

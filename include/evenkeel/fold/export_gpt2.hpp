@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/fold/detail/config_text.hpp>
+#include <evenkeel/fold/detail/gpt2_names.hpp>
 #include <evenkeel/fold/detail/load_renamed.hpp>
 #include <evenkeel/fold/detail/name_table.hpp>
 #include <evenkeel/fold/detail/new_folder.hpp>
@@ -52,30 +53,21 @@ inline StateDict gpt2_state_dict(const nn::LanguageModelImpl& plain, int64_t max
   const auto put = [&](const std::string& name, const torch::Tensor& tensor) {
     state[name] = tensor.detach().contiguous();
   };
-  const auto put_matrix =
-      [&](const std::string& name, const std::string& weight, const std::string& bias) {
-        const auto& matrix = ours.at(weight);
-        const auto found = ours.find(bias);
-        put(name + ".weight", matrix.t());
-        put(name + ".bias",
-            found != ours.end() ? found->second : at::zeros({matrix.size(0)}, matrix.options()));
-      };
-  const auto put_norm = [&](const std::string& name, const std::string& norm) {
-    put(name + ".weight", ours.at(norm + ".weight"));
-    put(name + ".bias", ours.at(norm + ".bias"));
-  };
   for (size_t i = 0; i < plain.decoder->layers.size(); ++i) {
     const auto from = "decoder.layer_" + std::to_string(i) + ".";
-    const auto to = "transformer.h." + std::to_string(i) + ".";
-    const auto attention = from + "self_attn.", feed_forward = from + "feed_forward.";
-    put_matrix(to + "attn.c_attn", attention + "in_proj_weight", attention + "in_proj_bias");
-    put_matrix(to + "attn.c_proj", attention + "out_proj.weight", attention + "out_proj.bias");
-    put_matrix(to + "mlp.c_fc", feed_forward + "fc1.weight", feed_forward + "fc1.bias");
-    put_matrix(to + "mlp.c_proj", feed_forward + "fc2.weight", feed_forward + "fc2.bias");
-    put_norm(to + "ln_1", from + "self_attn_residual.norm");
-    put_norm(to + "ln_2", from + "feed_forward_residual.norm");
+    for (const auto& [name, theirs, is_matrix] : kGpt2Names) {
+      const auto found = ours.find(from + name);
+      const auto to = "transformer.h." + std::to_string(i) + "." + theirs;
+      if (found != ours.end()) {
+        put(to, is_matrix ? found->second.t() : found->second);
+      } else {  // a bias, behind its matrix
+        const auto& matrix = state.at(to.substr(0, to.size() - 4) + "weight");
+        put(to, at::zeros({matrix.size(1)}, like));
+      }
+    }
   }
-  put_norm("transformer.ln_f", "decoder.norm");
+  put("transformer.ln_f.weight", ours.at("decoder.norm.weight"));
+  put("transformer.ln_f.bias", ours.at("decoder.norm.bias"));
   auto scale = at::ones({dim}, torch::kFloat64);
   if (plain.decoder->input_scale.defined()) {
     scale = plain.decoder->input_scale.detach().to(at::kCPU, torch::kFloat64);

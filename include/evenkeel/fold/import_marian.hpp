@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/core/enums.hpp>
-#include <evenkeel/fold/detail/json.hpp>
+#include <evenkeel/fold/detail/hf_config.hpp>
 #include <evenkeel/fold/detail/load_renamed.hpp>
 #include <evenkeel/fold/detail/name_table.hpp>
 #include <evenkeel/fold/safetensors.hpp>
-#include <evenkeel/nn/positions.hpp>
 #include <evenkeel/nn/transformer.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>
@@ -18,8 +16,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 
@@ -27,109 +23,12 @@ namespace evenkeel {
 
 namespace detail {
 
-/// config.json of a Marian folder. Throws c10::ValueError; errors begin with the file's name.
-class MarianConfig {
- public:
-  explicit MarianConfig(std::string file) : file_(std::move(file)) {
-    std::ifstream stream(file_, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    TORCH_CHECK_VALUE(stream.is_open() && !stream.bad(), file_, ": cannot be read");
-    read([&] {
-      json_ = parse_json(text);
-      json_.object();
-    });
-    read([&] { type_ = json_.at("model_type").string(); });
-    TORCH_CHECK_VALUE(type_ == "marian" || type_ == "pegasus",
-                      file_,
-                      ": expected model_type marian or pegasus, but got ",
-                      type_);
-  }
-
-  bool pre_norm() const { return type_ == "pegasus"; }
-  int64_t size(const char* name) const {
-    int64_t value = 0;
-    read([&] { value = json_.at(name).count(); });
-    TORCH_CHECK_VALUE(value > 0, file_, ": expected ", name, " > 0, but got 0");
-    return value;
-  }
-  int64_t id(const char* name) const {
-    int64_t value = 0;
-    read([&] { value = json_.at(name).count(); });
-    return value;
-  }
-  int64_t size_or(const char* name, int64_t otherwise) const {
-    return is_there(name) ? size(name) : otherwise;
-  }
-  bool flag(const char* name, bool otherwise) const {
-    read([&] {
-      if (is_there(name)) otherwise = json_.at(name).boolean();
-    });
-    return otherwise;
-  }
-  double number(const char* name, double otherwise) const {
-    read([&] {
-      if (is_there(name)) otherwise = json_.at(name).number();
-    });
-    return otherwise;
-  }
-  /// A size that encoder and decoder have to share, e.g. `attention_heads`.
-  int64_t same_size(const std::string& name) const {
-    const auto encoder = size(("encoder_" + name).c_str());
-    const auto decoder = size(("decoder_" + name).c_str());
-    TORCH_CHECK_VALUE(encoder == decoder,
-                      file_,
-                      ": expected the same encoder_",
-                      name,
-                      " and decoder_",
-                      name,
-                      ", but got ",
-                      encoder,
-                      " and ",
-                      decoder);
-    return encoder;
-  }
-  Activation activation() const {
-    std::string name;
-    read([&] { name = json_.at("activation_function").string(); });
-    if (name == "relu") return Activation::kReLU;
-    if (name == "gelu") return Activation::kGELU;
-    if (name == "swish" || name == "silu") return Activation::kSiLU;
-    TORCH_CHECK_VALUE(false,
-                      file_,
-                      ": expected activation_function relu, gelu, swish or silu, but got ",
-                      name);
-    return Activation::kReLU;
-  }
-  /// Throws if a flag that transformers does not read says that the model is another.
-  void check_is_off(const char* name) const {
-    TORCH_CHECK_VALUE(!flag(name, false), file_, ": expected ", name, " false, but got true");
-  }
-
- private:
-  bool is_there(const char* name) const {
-    const auto* value = json_.find(name);
-    return value != nullptr && value->kind != Json::Kind::kNull;
-  }
-  template <typename F>
-  void read(F&& f) const {
-    try {
-      f();
-    } catch (const JsonError& error) {
-      TORCH_CHECK_VALUE(false, file_, ": ", error.what());
-    }
-  }
-
-  std::string file_;
-  std::string type_;
-  Json json_;
-};
-
 /// The options of the model of a config, without what its tensors decide.
-inline nn::TransformerOptions options_of(const MarianConfig& config) {
-  for (const char* name : {"normalize_embedding", "add_final_layer_norm", "extra_pos_embeddings"}) {
-    if (!config.pre_norm()) config.check_is_off(name);
+inline nn::TransformerOptions options_of(const HfConfig& config) {
+  // Of the configs of earlier versions, and of other models of the type.
+  for (const char* name : {"normalize_before", "normalize_embedding", "add_final_layer_norm"}) {
+    if (config.type() == "marian") config.check_is_off(name);
   }
-  if (!config.pre_norm()) config.check_is_off("normalize_before");
   const auto source = config.size("vocab_size");
   const auto pad = config.id("pad_token_id");
   return nn::TransformerOptions()
@@ -146,37 +45,6 @@ inline nn::TransformerOptions options_of(const MarianConfig& config) {
       .dropout(config.number("dropout", 0.1))
       .attention_dropout(config.number("attention_dropout", 0.0))
       .activation_dropout(config.number("activation_dropout", 0.0));
-}
-
-/// The factor for each channel by which a table of positions is Marian's; throws if it is another.
-inline torch::Tensor position_scale(const std::string& file,
-                                    const std::string& name,
-                                    const torch::Tensor& table,
-                                    int64_t dim) {
-  TORCH_CHECK_VALUE(table.dim() == 2 && table.size(1) == dim && table.size(0) > 0,
-                    file,
-                    ": expected ",
-                    name,
-                    " of shape [positions, ",
-                    dim,
-                    "], but got ",
-                    table.sizes());
-  const auto ours = nn::sinusoidal_positions(table.size(0), dim).to(torch::kFloat64);
-  const auto positions = ours.index_select(1, to_split_positions(dim));
-  const auto given = table.to(torch::kFloat64);
-  const auto scale = (given * positions).sum(0) / positions.square().sum(0).clamp_min(1e-12);
-  const bool half = c10::elementSize(table.scalar_type()) < 4;
-  const double difference = (given - scale * positions).abs().max().item<double>();
-  const double bound = (half ? 1e-2 : 1e-4) * scale.abs().max().item<double>();
-  TORCH_CHECK_VALUE(difference <= bound && scale.ne(0.0).all().item<bool>(),
-                    file,
-                    ": expected ",
-                    name,
-                    " to hold Marian's sinusoidal positions, each channel times a factor other "
-                    "than 0, but they differ by ",
-                    difference);
-  const double from_one = (scale - 1.0).abs().max().item<double>();
-  return from_one <= (half ? 1e-2 : 1e-4) ? torch::Tensor() : scale;
 }
 
 }  // namespace detail
@@ -197,7 +65,8 @@ inline torch::Tensor position_scale(const std::string& file,
 /// damaged, see `read_safetensors`, and for a model that is another. A pytorch_model.bin is not
 /// read, since it is unpickled: save the model as safetensors first.
 inline nn::Transformer<> import_marian(const std::string& folder) {
-  const detail::MarianConfig config(folder + "/config.json");
+  const detail::HfConfig config(folder + "/config.json", {"marian", "pegasus"});
+  const bool pre_norm = config.type() == "pegasus";
   auto options = detail::options_of(config);
   const auto dim = options.embed_dim();
   const auto file = folder + "/model.safetensors";
@@ -213,8 +82,7 @@ inline nn::Transformer<> import_marian(const std::string& folder) {
     return a.defined() ? a : b;
   };
   const bool tie = config.flag("tie_word_embeddings", true);
-  const bool share =
-      config.pre_norm() ? tie : config.flag("share_encoder_decoder_embeddings", true);
+  const bool share = pre_norm ? tie : config.flag("share_encoder_decoder_embeddings", true);
   const auto shared = take("shared.weight");
   auto source = first_of(take("encoder.embed_tokens.weight"), shared);
   auto target = first_of(take("decoder.embed_tokens.weight"), shared);
@@ -234,6 +102,16 @@ inline nn::Transformer<> import_marian(const std::string& folder) {
                     !source.defined()   ? "source"
                     : !target.defined() ? "target"
                                         : "head");
+  // Before a model is made by the config's sizes, which may be any.
+  detail::check_shape(file, "the source's embedding", source, {options.src_vocab_size(), dim});
+  detail::check_shape(file, "the target's embedding", target, {options.vocab_size(), dim});
+  detail::check_shape(file, "the head", head, {options.vocab_size(), dim});
+  detail::check_shape(file,
+                      "encoder.layers.0.fc1.weight",
+                      theirs["encoder.layers.0.fc1.weight"],
+                      {options.dim_feedforward(), dim});
+  detail::check_layers(file, options.encoder_layers(), "encoder.layers.", theirs);
+  detail::check_layers(file, options.decoder_layers(), "decoder.layers.", theirs);
   const auto bias = take("final_logits_bias");
   if (bias.defined() && bias.ne(0.0).any().item<bool>()) {
     options.logits_bias(true);
@@ -246,14 +124,16 @@ inline nn::Transformer<> import_marian(const std::string& folder) {
     const auto name = stack + ".embed_positions.weight";
     const auto table = take(name.c_str());
     auto& embedding = *of;
-    auto scale = table.defined() ? detail::position_scale(file, name, table, dim) : table;
+    auto scale = table.defined()
+                     ? detail::position_scale(file, name, table, detail::to_split_positions(dim))
+                     : table;
     scaled = scaled || scale.defined();
     if (!scale.defined()) scale = at::ones({dim}, torch::kFloat64);
     theirs[stack + ".input_scale"] = scale.to(embedding.scalar_type());
     if (!config.flag("scale_embedding", false)) {
       scale = scale * std::sqrt(static_cast<double>(dim));
     }
-    if (embedding.dim() == 2 && embedding.size(1) == dim && scale.ne(1.0).any().item<bool>()) {
+    if (scale.ne(1.0).any().item<bool>()) {
       embedding = (embedding.to(torch::kFloat64) / scale).to(embedding.scalar_type());
     }
   }
@@ -267,8 +147,7 @@ inline nn::Transformer<> import_marian(const std::string& folder) {
   theirs["decoder.embed_tokens.weight"] = target;
   theirs["decoder.output_projection.weight"] = head;
 
-  nn::Transformer<> model(config.pre_norm() ? scheme_of<PreNorm>() : scheme_of<PostNorm>(),
-                          options);
+  nn::Transformer<> model(pre_norm ? scheme_of<PreNorm>() : scheme_of<PostNorm>(), options);
   model->to(source.scalar_type());
   theirs = detail::with_channels(theirs, detail::from_split_positions(dim));
   auto ours = detail::with_our_names(detail::fairseq_names(), theirs, {}, file.c_str());

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <evenkeel/fold/export_marian.hpp>
 
+#include <evenkeel/fold/detail/json.hpp>
 #include <evenkeel/fold/export_gpt2.hpp>
+#include <evenkeel/fold/import_gpt2.hpp>
 #include <evenkeel/fold/import_marian.hpp>
 #include <evenkeel/residual/registry.hpp>
 
@@ -170,6 +172,12 @@ TEST_F(ExportMarianTest, ImportSaysWhatIsWrongWithAFolder) {
   EXPECT_TRUE(
       refused("/model.safetensors: expected the tensors of the module; missing: none; "
               "unexpected: encoder.layer_3"));
+  with("\"vocab_size\": 11", "\"vocab_size\": 1000000000000");
+  EXPECT_TRUE(
+      refused("/model.safetensors: expected the source's embedding of shape "
+              "[1000000000000, 8], as config.json has it, but got [11, 8]"));
+  with("\"decoder_layers\": 5", "\"decoder_layers\": 1000000000000");
+  EXPECT_TRUE(refused("/model.safetensors: expected 1000000000000 layers, as config.json has it"));
   with("{", "{\"normalize_before\": true,");
   EXPECT_TRUE(refused("/config.json: expected normalize_before false, but got true"));
   write_bytes(folder + "/config.json", config.substr(1));
@@ -179,7 +187,7 @@ TEST_F(ExportMarianTest, ImportSaysWhatIsWrongWithAFolder) {
   tensors["model.encoder.embed_positions.weight"] = torch::randn({20, 8});
   save_safetensors(tensors, folder + "/model.safetensors");
   EXPECT_TRUE(
-      refused("/model.safetensors: expected encoder.embed_positions.weight to hold Marian's"));
+      refused("/model.safetensors: expected encoder.embed_positions.weight to hold sinusoidal"));
   tensors.erase("model.encoder.embed_positions.weight");
   tensors.erase("model.shared.weight");
   save_safetensors(tensors, folder + "/model.safetensors");
@@ -196,6 +204,28 @@ TEST_F(ExportMarianTest, SuppressesPieces) {
   ASSERT_EQ(suppressed.size(), 2U);
   EXPECT_EQ(suppressed[0].count(), 0);
   EXPECT_EQ(suppressed[1].count(), 2);
+}
+
+TEST(ExportGpt2Test, WhatIsExportedComesBack) {
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(0);
+  const test::ScratchFolder folder;
+  for (const bool tied : {true, false}) {
+    const auto options = test::small_language_model().tie_embeddings(tied).norm_eps(1e-4);
+    nn::LanguageModel<> model(find_scheme(tied ? "pre" : "layerscale"), options);
+    test::scramble(*model);
+    model->eval();
+    const auto name = folder / (tied ? "tied" : "untied");
+    export_gpt2(model, name, Gpt2Options(3).max_positions(16));
+    auto other = import_gpt2(name);
+    EXPECT_EQ(other->options.tie_embeddings(), tied);
+    EXPECT_TRUE(same_outputs(other(test::source()), model(test::source())));
+    auto tensors = read_safetensors(name + "/model.safetensors").tensors;
+    tensors["transformer.wpe.weight"] = torch::randn({16, 8});
+    save_safetensors(tensors, name + "/model.safetensors");
+    EXPECT_TRUE(throws<c10::ValueError>([&] { import_gpt2(name); },
+                                        "expected transformer.wpe.weight to hold sinusoidal"));
+  }
 }
 
 TEST(ExportGpt2Test, RefusesOtherBlocks) {

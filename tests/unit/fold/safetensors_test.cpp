@@ -7,6 +7,7 @@
 #include "scratch_folder.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -117,6 +118,17 @@ TEST_F(SafetensorsTest, KeepsTheOldFileWhereTheNewCannotBeWritten) {
         save_safetensors({{"a", torch::ones({1})}}, folder_ / "no/such");
       },
       "no/such: could not be written: No such file or directory"));
+}
+
+TEST_F(SafetensorsTest, LeavesNothingBesideAPlaceThatCannotBeReplaced) {
+  ASSERT_EQ(::mkdir(file_.c_str(), 0777), 0);
+  EXPECT_TRUE(throws(
+      [&] {
+        save_safetensors({{"a", torch::ones({1})}}, file_);
+      },
+      file_ + ": could not be written: Is a directory"));
+  EXPECT_EQ(test::names_in(folder_.path()), std::vector<std::string>{"a.safetensors"});
+  EXPECT_TRUE(is_refused("Is a directory"));
 }
 
 TEST_F(SafetensorsTest, RefusesFilesThatCannotBeRead) {
