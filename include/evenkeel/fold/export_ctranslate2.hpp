@@ -158,6 +158,7 @@ inline void export_folded(const nn::TransformerImpl& model,
   add_inputs(file, "encoder", "embeddings_0", source, positions, model.encoder->input_scale);
   add_inputs(file, "decoder", "embeddings", target, positions, model.decoder->input_scale);
   file.add("decoder/projection/weight", model.head.is_empty() ? target : model.head->weight);
+  if (model.logits_bias.defined()) file.add("decoder/projection/bias", model.logits_bias);
 
   NewFolder written("export_ctranslate2", folder);
   written.write("config.json", ctranslate2_config(tokens, options, layers.eps()));
@@ -182,11 +183,11 @@ inline void export_folded(const nn::TransformerImpl& model,
 ///     # Python: ctranslate2.Translator("ct2").translate_batch([["\u2581a", "\u2581dog"]])
 ///
 /// A model with gains is folded, so every scheme that becomes Post-LN or Pre-LN is exported; with
-/// LayerNorm or RMSNorm, ReLU, GELU or SwiGLU, any number of key and value heads, tied and untied
-/// embeddings. Weights have the dtype of the model, float64 is saved as float32; CTranslate2 itself
-/// quantises when it loads them. Throws c10::Error that names the place and what CTranslate2 does
-/// not have, if `tokens` are not those of the model, or if `folder` exists. The folder is written
-/// as a whole or not at all.
+/// LayerNorm or RMSNorm, ReLU, GELU, SiLU or SwiGLU, any number of key and value heads, tied and
+/// untied embeddings. Weights have the dtype of the model, float64 is saved as float32; CTranslate2
+/// itself quantises when it loads them. Throws c10::Error that names the place and what CTranslate2
+/// does not have, if `tokens` are not those of the model, or if `folder` exists. The folder is
+/// written as a whole or not at all.
 ///
 /// Which options of CTranslate2 give the same translations is in docs/serve.md. Format: binary
 /// version 6, specification TransformerSpec revision 7, as ctranslate2 4.8.5 writes it; OpenNMT,

@@ -195,7 +195,7 @@ TEST_F(ExportTest, NamesWhatCTranslate2DoesNotHave) {
           "CTranslate2 has them, but got evenkeel::DyT");
   refuses(model_of("post", options().norm(NormKind::kScaleNorm)), "but got evenkeel::ScaleNorm");
   refuses(model_of("post", options().activation(Activation::kLeakyReLU)),
-          "expected ReLU, GELU or SwiGLU at encoder.layer_0.feed_forward");
+          "expected ReLU, GELU, SiLU or SwiGLU at encoder.layer_0.feed_forward");
   auto other_eps = model_of("pre", options());
   other_eps->decoder->end->norm.as<torch::nn::LayerNorm>()->options.eps(1e-3);
   refuses(other_eps,
@@ -271,7 +271,11 @@ std::vector<ModelCase> model_cases() {
         Activation::kGELU);
   };
   const auto grouped = [] { return test::small_transformer().num_heads(4).num_kv_heads(2); };
+  const auto marian = [] {
+    return test::small_transformer().activation(Activation::kSiLU).logits_bias(true);
+  };
   return {{"post", "post", plain},
+          {"post_marian", "post", marian},
           {"admin", "admin", plain},
           {"admin_untied", "admin", untied},
           {"admin_double", "admin", plain, torch::kFloat64},
@@ -315,6 +319,7 @@ TEST(ExportToCTranslate2Test, WritesWhatThePythonTestReads) {
     auto model = model_of(each.scheme, options);
     test::scramble(*model);
     model->eval();
+    if (options.logits_bias()) model->logits_bias.normal_();
     model->to(each.dtype);
     const bool tied = options.tie_embeddings();
     export_ctranslate2(

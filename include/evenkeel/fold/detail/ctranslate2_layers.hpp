@@ -185,11 +185,12 @@ class CTranslate2Layers {
                         const std::string& name) {
     const auto activation = feed_forward->options.activation();
     const int8_t id = activation == Activation::kReLU     ? 0
-                      : activation == Activation::kSwiGLU ? 2
+                      : activation == Activation::kSwiGLU ? 2  // swish, with a gate
+                      : activation == Activation::kSiLU   ? 2
                       : activation == Activation::kGELU   ? 3
                                                           : -1;
     TORCH_CHECK(id >= 0,
-                "export_ctranslate2: expected ReLU, GELU or SwiGLU at ",
+                "export_ctranslate2: expected ReLU, GELU, SiLU or SwiGLU at ",
                 name,
                 ", as CTranslate2 has them, but got ",
                 to_string(activation));
