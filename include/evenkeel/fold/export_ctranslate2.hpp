@@ -39,8 +39,8 @@ struct CTranslate2Tokens {
   std::vector<std::string> source;
   std::vector<std::string> target;
   std::string unk = "<unk>";  ///< Replaces a token that is not in a vocabulary.
-  std::string bos = "<s>";    ///< Starts the decoder's input.
-  std::string eos = "</s>";   ///< Ends source and translation.
+  std::string bos = "<s>";   ///< Starts the decoder's input, unless the model's starts with pad_id.
+  std::string eos = "</s>";  ///< Ends source and translation.
 };
 
 /// Options for `export_ctranslate2`, e.g. `CTranslate2Options().max_length(512)`.
@@ -122,15 +122,23 @@ inline void add_inputs(CTranslate2File& file,
                   static_cast<float>(of_embedding * std::sqrt(weight.size(1))));
 }
 
+/// What the decoder's input begins with.
+inline const std::string& start_token(const nn::TransformerImpl& model,
+                                      const CTranslate2Tokens& tokens) {
+  if (!model.options.starts_with_pad()) return tokens.bos;
+  return tokens.target[static_cast<size_t>(model.options.pad_id())];
+}
+
 /// config.json.
 inline std::string ctranslate2_config(const CTranslate2Tokens& tokens,
                                       const CTranslate2Options& options,
+                                      const std::string& start,
                                       double eps) {
   const std::map<std::string, std::string> entries{
       {"add_source_bos", "false"},
       {"add_source_eos", options.add_source_eos() ? "true" : "false"},
       {"bos_token", json_string(tokens.bos)},
-      {"decoder_start_token", json_string(tokens.bos)},
+      {"decoder_start_token", json_string(start)},
       {"eos_token", json_string(tokens.eos)},
       {"layer_norm_epsilon", fmt::format("{}", eps)},
       {"multi_query_attention", "false"},
@@ -161,7 +169,8 @@ inline void export_folded(const nn::TransformerImpl& model,
   if (model.logits_bias.defined()) file.add("decoder/projection/bias", model.logits_bias);
 
   NewFolder written("export_ctranslate2", folder);
-  written.write("config.json", ctranslate2_config(tokens, options, layers.eps()));
+  const auto& start = start_token(model, tokens);
+  written.write("config.json", ctranslate2_config(tokens, options, start, layers.eps()));
   if (tokens.source == tokens.target) {
     written.write("shared_vocabulary.json", json_array(tokens.source));
   } else {
@@ -201,14 +210,10 @@ void export_ctranslate2(const nn::Transformer<S>& model,
   TORCH_CHECK(options.max_length() > 0,
               "export_ctranslate2: expected max_length > 0, but got ",
               options.max_length());
-  detail::check_tokens("source",
-                       tokens.source,
-                       model->src_embedding->weight.size(0),
-                       {tokens.unk, tokens.eos});
-  detail::check_tokens("target",
-                       tokens.target,
-                       model->tgt_embedding->weight.size(0),
-                       {tokens.unk, tokens.bos, tokens.eos});
+  std::vector<std::string> special{tokens.unk, tokens.eos};
+  detail::check_tokens("source", tokens.source, model->src_embedding->weight.size(0), special);
+  if (!model->options.starts_with_pad()) special.push_back(tokens.bos);
+  detail::check_tokens("target", tokens.target, model->tgt_embedding->weight.size(0), special);
   // One eps for all norms, as CTranslate2 has it.
   const auto plain = fold(model, nullptr, FoldOptions().eps(detail::first_eps(*model)));
   detail::export_folded(*plain, tokens, folder, options);

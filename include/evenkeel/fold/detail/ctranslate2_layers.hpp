@@ -184,11 +184,10 @@ class CTranslate2Layers {
                         const nn::FeedForward& feed_forward,
                         const std::string& name) {
     const auto activation = feed_forward->options.activation();
-    const int8_t id = activation == Activation::kReLU     ? 0
-                      : activation == Activation::kSwiGLU ? 2  // swish, with a gate
-                      : activation == Activation::kSiLU   ? 2
-                      : activation == Activation::kGELU   ? 3
-                                                          : -1;
+    const int8_t id = activation == Activation::kReLU                                        ? 0
+                      : activation == Activation::kSiLU || activation == Activation::kSwiGLU ? 2
+                      : activation == Activation::kGELU                                      ? 3
+                                                                                             : -1;
     TORCH_CHECK(id >= 0,
                 "export_ctranslate2: expected ReLU, GELU, SiLU or SwiGLU at ",
                 name,
