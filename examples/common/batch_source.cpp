@@ -15,6 +15,12 @@ const BatchSource::Indices& BatchSource::next() {
   return batches_[static_cast<size_t>(state_.position++)];
 }
 
+double BatchSource::epochs() {
+  const auto count = static_cast<double>(batches().size());
+  return static_cast<double>(state_.epoch) +
+         (count > 0.0 ? static_cast<double>(state_.position) / count : 0.0);
+}
+
 void BatchSource::restore(const SourceState& state, const std::string& file) {
   const auto before = std::exchange(state_, state);
   const auto count = static_cast<int64_t>(batches().size());

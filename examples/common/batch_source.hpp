@@ -25,6 +25,9 @@ class BatchSource {
   /// The next batch; the first of the next epoch behind an epoch's last.
   const Indices& next();
 
+  /// Epochs that are over, with the share of the one that is not.
+  double epochs();
+
   /// Where the next batch is.
   const SourceState& state() const { return state_; }
 

@@ -5,34 +5,21 @@
 
 #include <unistd.h>
 
-#include <ratio>
 #include <utility>
 
 namespace evenkeel::examples {
 
-bool CheckpointStore::due(int64_t updates) const {
-  using Minutes = std::chrono::duration<double, std::ratio<60>>;
-  const Minutes minutes = std::chrono::steady_clock::now() - saved_at_;
-  const bool by_time = options_.save_minutes > 0.0 && minutes.count() >= options_.save_minutes;
-  return by_time || saved_ < 0 || updates / options_.save_every > saved_ / options_.save_every;
-}
-
 void CheckpointStore::save_last(int64_t updates, const std::function<Checkpoint()>& make) {
-  if (saved_ >= 0 && saved_ != updates && options_.keep_last > 1) {
+  if (saved_ >= 0 && saved_ != updates && keep_last_ > 1) {
     keep_copy(files_.last, files_.earlier(saved_));
     kept_.push_back(saved_);
   }
-  while (static_cast<int64_t>(kept_.size()) >= options_.keep_last) {
+  while (static_cast<int64_t>(kept_.size()) >= keep_last_) {
     ::unlink(files_.earlier(kept_.front()).c_str());
     kept_.erase(kept_.begin());
   }
   save_checkpoint(make(), files_.last);
   saved_ = updates;
-  begin();
-}
-
-void CheckpointStore::save_best(const Checkpoint& checkpoint) const {
-  save_checkpoint(checkpoint, files_.best);
 }
 
 Checkpoint CheckpointStore::load_to_go_back() {

@@ -24,12 +24,17 @@ struct RunFiles {
     return path + "/step-" + std::to_string(updates) + ".safetensors";
   }
 
+  /// The best model by a metric, of those of which there is more than one.
+  std::string best_by(const std::string& metric) const {
+    return path + "/best-" + metric + ".safetensors";
+  }
+
   std::string path;
   std::string lock;
   std::string config;
   std::string log;
   std::string last;
-  std::string best;
+  std::string best;  ///< By the metric that decides.
 };
 
 /// The checkpoint file of a trained model: of a run's folder the best one if there is one,

@@ -33,6 +33,7 @@ void for_each_number(AnyState& state, Visit&& visit) {
   visit("went_back", state.went_back, int64_t{0}, kMost);
   visit("log_lines", state.log_lines, int64_t{0}, kMost);
   visit("validated", state.validation.validated, int64_t{-1}, kMost);
+  visit("stalled", state.validation.stalled, int64_t{0}, kMost);
 }
 
 int64_t integer(const json& value, int64_t least, int64_t most, const char* name) {
@@ -60,10 +61,14 @@ double real(const json& value, double least, double most, const char* name) {
 }  // namespace
 
 std::string RunState::to_text() const {
-  const auto& best = validation.best;
-  json state{{"best", best ? json(*best) : json(nullptr)},
-             {"best_by", validation.best_by},
+  const auto& to_beat = validation.to_beat;
+  json state{{"best", json::object()},
+             {"chosen_by", validation.chosen_by},
+             {"to_beat", to_beat ? json(*to_beat) : json(nullptr)},
              {"kept", kept}};
+  for (const auto& [metric, best] : validation.best) {
+    state["best"][metric] = {{"value", best.value}, {"of", best.of}};
+  }
   for_each_number(*this,
                   [&](const char* name, const auto& field, auto, auto) { state[name] = field; });
   state["texts"] = json::object();
@@ -77,6 +82,7 @@ std::string RunState::to_text() const {
 
 RunState RunState::from_text(const std::string& text, const std::string& file) {
   constexpr auto kMost = std::numeric_limits<int64_t>::max();
+  constexpr auto kFinite = std::numeric_limits<double>::max();
   RunState state;
   try {
     const auto from = parse_json(text);
@@ -87,11 +93,14 @@ RunState RunState::from_text(const std::string& text, const std::string& file) {
         field = integer(from.at(name), least, most, name);
       }
     });
-    if (const auto& best = from.at("best"); !best.is_null()) {
-      constexpr auto kFinite = std::numeric_limits<double>::max();
-      state.validation.best = real(best, -kFinite, kFinite, "best");
+    for (const auto& [metric, best] : from.at("best").items()) {
+      state.validation.best[metric] = {real(best.at("value"), -kFinite, kFinite, "best"),
+                                       best.at("of")};
     }
-    state.validation.best_by = from.at("best_by");
+    state.validation.chosen_by = from.at("chosen_by");
+    if (const auto& to_beat = from.at("to_beat"); !to_beat.is_null()) {
+      state.validation.to_beat = real(to_beat, -kFinite, kFinite, "to_beat");
+    }
     for (const auto& step : from.at("kept")) {
       state.kept.push_back(integer(step, 0, kMost, "kept"));
     }

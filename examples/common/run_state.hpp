@@ -4,6 +4,7 @@
 #include "fingerprint.hpp"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,11 +26,19 @@ struct StepState {
   double lr_scale = 1.0;      ///< Of the learning rate: halved each time the run went back.
 };
 
+/// The best value of a metric.
+struct BestValue {
+  double value = 0.0;
+  std::string of;  ///< What it is a value of, as in "BLEU of 500 sentences".
+};
+
 /// What validations have come to.
 struct ValidationState {
-  int64_t validated = -1;      ///< Updates done at the last validation.
-  std::optional<double> best;  ///< Best validation score, the higher the better.
-  std::string best_by;         ///< What that is a score of, as in "BLEU of 500 sentences".
+  int64_t validated = -1;                 ///< Updates done at the last validation.
+  int64_t stalled = 0;                    ///< Validations counted since one was better.
+  std::optional<double> to_beat;          ///< What is better than that value, of those counted.
+  std::map<std::string, BestValue> best;  ///< Of all, by the name of the metric.
+  std::string chosen_by;                  ///< What the best model is the best by.
 };
 
 /// Where a run stands. Together with model, optimizer and generators it decides what comes.

@@ -13,27 +13,48 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace evenkeel::examples {
 
 using nlohmann::json;
 
-void check_run_settings(const RunSettings& c) {
+void set_max_steps(RunSettings& c, int64_t steps) {
+  if (c.max_steps) return;
+  c.max_steps = c.after_epochs > 0 || c.early_stopping > 0 ? 0 : steps;
+}
+
+void check_run_settings(const RunSettings& c, bool validates) {
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   expect_within(1, 100'000, "accumulate", c.accumulate);
-  expect_within(0, kAny, "max-steps", c.max_steps);
-  expect_within(1, kAny, "valid-every", c.valid_every);
+  for (const auto& [name, count] : {std::pair{"max-steps", c.max_steps.value_or(0)},
+                                    {"after-epochs", c.after_epochs},
+                                    {"valid-every", c.valid_every},
+                                    {"valid-epochs", c.valid_epochs},
+                                    {"early-stopping", c.early_stopping},
+                                    {"save-every", c.save_every},
+                                    {"save-epochs", c.save_epochs}}) {
+    expect_within(0, kAny, name, count);
+  }
   expect_within(1, kAny, "log-every", c.log_every);
-  expect_within(1, kAny, "save-every", c.save_every);
   expect_within(1, 10'000, "keep-last", c.keep_last);
   expect_within(0, 100, "divergence-retries", c.divergence_retries);
   expect_within(0, 1024, "threads", c.threads);
-  expect_not_negative("max-seconds", c.max_seconds);
-  expect_not_negative("save-minutes", c.save_minutes);
-  expect(c.max_steps > 0 || c.max_seconds > 0.0,
+  for (const auto& [name, number] : {std::pair{"max-seconds", c.max_seconds},
+                                     {"valid-minutes", c.valid_minutes},
+                                     {"early-stopping-epsilon", c.early_stopping_epsilon},
+                                     {"save-minutes", c.save_minutes}}) {
+    expect_not_negative(name, number);
+  }
+  expect(c.max_steps.value_or(0) > 0 || c.max_seconds > 0.0 || c.after_epochs > 0 ||
+             c.early_stopping > 0,
          "max-steps",
-         "an end: --max-steps or --max-seconds above 0",
-         c.max_steps);
+         "an end: --max-steps, --after-epochs, --max-seconds or --early-stopping above 0",
+         value_of(c.max_steps));
+  expect(c.early_stopping == 0 || validates,
+         "early-stopping",
+         "text to validate on",
+         c.early_stopping);
   expect(c.dtype == "float32" || c.dtype == "bfloat16", "dtype", "float32 or bfloat16", c.dtype);
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
 }

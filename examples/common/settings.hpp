@@ -24,37 +24,64 @@ class ConfigError : public std::runtime_error {
 
 /// Settings that every training program has. A program's own settings derive from them.
 struct RunSettings {
-  int64_t max_steps = 10000;       ///< Updates; 0 for no limit.
-  double max_seconds = 0.0;        ///< Wall time; 0 for no limit.
-  int64_t valid_every = 500;       ///< Updates from one validation to the next.
-  int64_t log_every = 50;          ///< Updates from one line to the next.
-  int64_t save_every = 1000;       ///< Updates from one checkpoint to the next.
-  double save_minutes = 10.0;      ///< Minutes from one checkpoint to the next; 0 for no limit.
-  int64_t keep_last = 2;           ///< Checkpoints kept: the last and those before it.
-  int64_t divergence_retries = 2;  ///< Times that a diverged run goes back, at half the rate.
-  int64_t accumulate = 1;          ///< Batches per update.
-  std::string device = "auto";     ///< auto, cpu, cuda or cuda:N.
-  std::string dtype = "float32";   ///< float32, or bfloat16 by autocast.
-  int64_t threads = 0;             ///< Threads on the CPU; 0 for LibTorch's default.
-  int64_t seed = 1;                ///< Seed of weights, batches and dropout.
-  std::string run_dir;             ///< Folder of checkpoints, log and config.
+  std::optional<int64_t> max_steps;  ///< Updates; 0 for no limit; see `set_max_steps()`.
+  int64_t after_epochs = 0;          ///< Epochs; 0 for no limit.
+  double max_seconds = 0.0;          ///< Wall time; 0 for no limit.
+  int64_t valid_every = 500;         ///< Updates from one validation to the next; 0: never.
+  int64_t valid_epochs = 0;          ///< Epochs, likewise.
+  double valid_minutes = 0.0;        ///< Minutes, likewise.
+  int64_t early_stopping = 0;        ///< Validations without a better one, then the end; 0: never.
+  double early_stopping_epsilon = 0.0;  ///< Better is: by more than that.
+  int64_t log_every = 50;               ///< Updates from one line to the next.
+  int64_t save_every = 1000;            ///< Updates from one checkpoint to the next; 0: never.
+  int64_t save_epochs = 0;              ///< Epochs, likewise.
+  double save_minutes = 10.0;           ///< Minutes, likewise.
+  int64_t keep_last = 2;                ///< Checkpoints kept: the last and those before it.
+  int64_t divergence_retries = 2;       ///< Times that a diverged run goes back, at half the rate.
+  int64_t accumulate = 1;               ///< Batches per update.
+  std::string device = "auto";          ///< auto, cpu, cuda or cuda:N.
+  std::string dtype = "float32";        ///< float32, or bfloat16 by autocast.
+  int64_t threads = 0;                  ///< Threads on the CPU; 0 for LibTorch's default.
+  int64_t seed = 1;                     ///< Seed of weights, batches and dropout.
+  std::string run_dir;                  ///< Folder of checkpoints, log and config.
 };
 
 /// Calls `visit(name, field, help, may_change)` for the settings of a run's length. `may_change`
 /// says that a resumed run may take another value than the run had.
 template <typename AnySettings, typename Visit>
 void for_each_length_setting(AnySettings& c, Visit&& visit) {
-  visit("max-steps", c.max_steps, "updates; 0 for no limit", true);
+  visit("max-steps",
+        c.max_steps,
+        "updates; 0 for no limit, as by default with --after-epochs or --early-stopping",
+        true);
+  visit("after-epochs", c.after_epochs, "epochs; 0 for no limit", true);
   visit("max-seconds", c.max_seconds, "wall time of the training; 0 for no limit", true);
-  visit("valid-every", c.valid_every, "updates between validations", true);
+  visit("valid-every", c.valid_every, "updates between validations; 0: updates do not count", true);
+  visit("valid-epochs", c.valid_epochs, "epochs between validations; 0: epochs do not count", true);
+  visit("valid-minutes",
+        c.valid_minutes,
+        "minutes between validations; 0: time does not count",
+        true);
+  visit("early-stopping",
+        c.early_stopping,
+        "validations in a row that are no better, after which the run ends; 0: it does not",
+        true);
+  visit("early-stopping-epsilon",
+        c.early_stopping_epsilon,
+        "a validation is better by more than this",
+        true);
 }
 
 /// The same for the settings of log, checkpoints, device and folder.
 template <typename AnySettings, typename Visit>
 void for_each_run_setting(AnySettings& c, Visit&& visit) {
   visit("log-every", c.log_every, "updates between lines", true);
-  visit("save-every", c.save_every, "updates between checkpoints", true);
-  visit("save-minutes", c.save_minutes, "minutes between checkpoints; 0: updates count", true);
+  visit("save-every", c.save_every, "updates between checkpoints; 0: updates do not count", true);
+  visit("save-epochs", c.save_epochs, "epochs between checkpoints; 0: epochs do not count", true);
+  visit("save-minutes",
+        c.save_minutes,
+        "minutes between checkpoints; 0: time does not count",
+        true);
   visit("keep-last", c.keep_last, "checkpoints kept, the last and those before it", true);
   visit("divergence-retries",
         c.divergence_retries,
@@ -67,8 +94,13 @@ void for_each_run_setting(AnySettings& c, Visit&& visit) {
   visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
 }
 
-/// Throws ConfigError for run settings that are out of range.
-void check_run_settings(const RunSettings& settings);
+/// Sets max_steps to `steps` where it is not said, or to no limit where --after-epochs or
+/// --early-stopping ends the run.
+void set_max_steps(RunSettings& settings, int64_t steps);
+
+/// Throws ConfigError for run settings that are out of range, and for an end that needs
+/// validations, where `validates` says that there are none.
+void check_run_settings(const RunSettings& settings, bool validates);
 
 /// Throws ConfigError, "--setting: expected ..., but got ...", unless `ok`.
 void expect(bool ok,

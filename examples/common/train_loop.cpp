@@ -48,7 +48,9 @@ TrainLoop::TrainLoop(const RunSettings& settings,
       source_(source),
       step_(step),
       validator_(validator),
-      store_(files, {settings.save_every, settings.save_minutes, settings.keep_last}) {}
+      store_(files, settings.keep_last),
+      valid_time_({settings.valid_every, settings.valid_epochs, settings.valid_minutes}),
+      save_time_({settings.save_every, settings.save_epochs, settings.save_minutes}) {}
 
 void TrainLoop::resume(const Checkpoint& checkpoint,
                        const std::string& file,
@@ -118,12 +120,17 @@ double TrainLoop::tokens_per_second() const {
   return own_training_ > 0.0 ? static_cast<double>(own_tokens_) / own_training_ : 0.0;
 }
 
-Progress::State TrainLoop::bar() const {
-  double done = 0.0;
-  if (settings_.max_steps > 0) {
-    done = static_cast<double>(updates()) / static_cast<double>(settings_.max_steps);
-  }
-  if (settings_.max_seconds > 0.0) done = std::max(done, seconds() / settings_.max_seconds);
+// Epochs that are over.
+int64_t TrainLoop::epochs() {
+  return static_cast<int64_t>(source_.epochs());
+}
+
+Progress::State TrainLoop::bar() {
+  const auto share = [](double now, double end) { return end > 0.0 ? now / end : 0.0; };
+  const double done = std::max(
+      {share(static_cast<double>(updates()), static_cast<double>(settings_.max_steps.value_or(0))),
+       share(source_.epochs(), static_cast<double>(settings_.after_epochs)),
+       share(seconds(), settings_.max_seconds)});
   return {done,
           updates(),
           step_.last_loss(),
@@ -185,24 +192,38 @@ bool TrainLoop::finite() {
   return false;
 }
 
-// Returns whether the run can go on.
-bool TrainLoop::validate() {
+// Returns whether the run can go on. A validation that is not a regular one would not be there if
+// the run had a later end.
+bool TrainLoop::validate(bool regular) {
   validator_.validated(updates());
   if (!validator_.any()) return true;
   if (!finite()) return false;
   auto report = validator_.measure();
+  const auto better = validator_.compare(report, progress_);
+  if (regular) validator_.count(report, settings_.early_stopping_epsilon);
+  const auto stalled = validator_.state().stalled;
   report.entry["step"] = updates();
   report.entry["seconds"] = seconds();
+  report.entry["stalled"] = stalled;
   log(report.entry);
-  progress_.line(fmt::format("update {:6}  {}", updates(), report.line));
+  progress_.line(fmt::format("update {:6}  {}{}",
+                             updates(),
+                             report.line,
+                             stalled > 0 ? fmt::format("  stalled {}", stalled) : ""));
   for (const auto& detail : report.details) progress_.line(detail);
-  if (!validator_.is_best(report, progress_)) return true;
+  for (const auto& metric : better) {
+    const bool decides = metric == report.metrics.front().name;
+    save_best(decides ? files_.best : files_.best_by(metric));
+  }
+  return true;
+}
+
+void TrainLoop::save_best(const std::string& file) {
   Checkpoint best;
   store_module(best, step_.model());
   best.texts["step"] = std::to_string(updates());
   trainee_.describe(best);
-  store_.save_best(best);
-  return true;
+  save_checkpoint(best, file);
 }
 
 // Returns whether there was something good to save.
@@ -221,6 +242,7 @@ bool TrainLoop::save_last() {
     trainee_.describe(last);
     return last;
   });
+  save_time_.begin(updates(), epochs());
   return true;
 }
 
@@ -235,6 +257,7 @@ bool TrainLoop::go_back() {
   stored.step.lr_scale = lr_scale;
   restore(stored, checkpoint, files_.last);
   validator_.go_back(stored.validation);
+  valid_time_.begin(updates(), epochs());
   ++went_back_;
   log_->keep_until(updates(), log_lines_);
   log({{"event", "went_back"},
@@ -247,11 +270,20 @@ bool TrainLoop::go_back() {
   return save_last();
 }
 
+// How the run has ended, if it has.
+std::optional<Ending> TrainLoop::over() {
+  const auto reached = [](auto now, auto end) { return end > 0 && now >= end; };
+  if (reached(updates(), settings_.max_steps.value_or(0))) return Ending::kFinished;
+  if (reached(epochs(), settings_.after_epochs)) return Ending::kFinished;
+  if (reached(seconds(), settings_.max_seconds)) return Ending::kTime;
+  if (reached(validator_.state().stalled, settings_.early_stopping)) return Ending::kStalled;
+  return std::nullopt;
+}
+
 // Until the run is over or cannot go on.
 Ending TrainLoop::train_on() {
   while (true) {
-    if (settings_.max_steps > 0 && updates() >= settings_.max_steps) return Ending::kFinished;
-    if (settings_.max_seconds > 0.0 && seconds() >= settings_.max_seconds) return Ending::kTime;
+    if (const auto ending = over()) return *ending;
     const auto start = Clock::now();
     update();
     const bool look = updates() % settings_.log_every == 0;
@@ -265,10 +297,14 @@ Ending TrainLoop::train_on() {
     }
     progress_.draw(bar());
     if (look && !log_window()) return Ending::kDiverged;
-    if (updates() % settings_.valid_every == 0 && !validate()) return Ending::kDiverged;
+    if (valid_time_.due(updates(), epochs())) {
+      if (!validate(/*regular=*/true)) return Ending::kDiverged;
+      valid_time_.begin(updates(), epochs());
+    }
     if (StopSignal::received() != 0) return Ending::kStopped;
+    const bool due = store_.saved() < 0 || save_time_.due(updates(), epochs());
     // A state in which updates are left out may be one that no update leads out of.
-    if (store_.due(updates()) && step_.made() && !save_last()) return Ending::kDiverged;
+    if (due && step_.made() && !save_last()) return Ending::kDiverged;
   }
 }
 
@@ -276,14 +312,17 @@ Ending TrainLoop::run(Trainee trainee) {
   const StopSignal signal;
   trainee_ = std::move(trainee);
   began_ = Clock::now();
-  store_.begin();
+  valid_time_.begin(updates(), epochs());
+  save_time_.begin(updates(), epochs());
   step_.model().train();
   if (store_.saved() < 0) save_last();
   while (true) {
     const auto ending = train_on();
-    const bool complete = ending == Ending::kFinished || ending == Ending::kTime;
+    const bool complete = ending != Ending::kStopped && ending != Ending::kDiverged;
     bool good = ending != Ending::kDiverged;
-    if (good && complete && validator_.state().validated != updates()) good = validate();
+    if (good && complete && validator_.state().validated != updates()) {
+      good = validate(/*regular=*/false);
+    }
     if (good && save_last()) return end(ending);
     if (StopSignal::received() != 0) {
       progress_.line(

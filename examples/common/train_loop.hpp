@@ -4,6 +4,7 @@
 #include "batch_source.hpp"
 #include "checkpoint_store.hpp"
 #include "fingerprint.hpp"
+#include "interval.hpp"
 #include "progress.hpp"
 #include "run_files.hpp"
 #include "run_log.hpp"
@@ -22,7 +23,7 @@
 namespace evenkeel::examples {
 
 /// Why a training run ended.
-enum class Ending { kFinished, kTime, kStopped, kDiverged };
+enum class Ending { kFinished, kTime, kStalled, kStopped, kDiverged };
 
 constexpr const char* to_string(Ending ending) {
   switch (ending) {
@@ -30,6 +31,8 @@ constexpr const char* to_string(Ending ending) {
       return "finished";
     case Ending::kTime:
       return "time";
+    case Ending::kStalled:
+      return "stalled";
     case Ending::kStopped:
       return "stopped";
     case Ending::kDiverged:
@@ -86,9 +89,12 @@ class TrainLoop {
   using Clock = std::chrono::steady_clock;
 
   Ending train_on();
+  std::optional<Ending> over();
+  int64_t epochs();
   void update();
   bool log_window();
-  bool validate();
+  bool validate(bool regular);
+  void save_best(const std::string& file);
   bool finite();
   bool save_last();
   bool go_back();
@@ -98,7 +104,7 @@ class TrainLoop {
   RunState state() const;
   double seconds() const;
   double tokens_per_second() const;
-  Progress::State bar() const;
+  Progress::State bar();
 
   RunSettings settings_;
   RunFiles files_;
@@ -108,6 +114,8 @@ class TrainLoop {
   UpdateStep& step_;
   Validator& validator_;
   CheckpointStore store_;
+  Recurring valid_time_;
+  Recurring save_time_;
   Trainee trainee_;
   std::optional<RunLog> log_;
   std::string trouble_;  // why the run cannot go on like this

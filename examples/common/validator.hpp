@@ -13,17 +13,24 @@
 
 namespace evenkeel::examples {
 
+/// A number by which models are compared.
+struct Metric {
+  std::string name;              ///< As in the name of a file: best-NAME.safetensors.
+  std::string of;                ///< What it is a value of, as in "BLEU of 500 sentences".
+  double value = 0.0;            ///< Of this model.
+  bool lower_is_better = false;  ///< Else the higher.
+};
+
 /// What a validation has found.
 struct ValidationReport {
   double loss = 0.0;                 ///< Negative log-likelihood a token.
-  double score = 0.0;                ///< The higher the better.
-  std::string score_of;              ///< What `score` is, as in "BLEU of 500 sentences" or "loss".
+  std::vector<Metric> metrics;       ///< At least one. The first decides.
   nlohmann::json entry;              ///< As the log has it.
   std::string line;                  ///< As the terminal has it.
   std::vector<std::string> details;  ///< Lines of the terminal below that, such as samples.
 };
 
-/// Validates a model, and knows which was the best.
+/// Validates a model, and knows which was the best and for how long none was better.
 class Validator {
  public:
   using Measure = std::function<ValidationReport()>;
@@ -40,9 +47,15 @@ class Validator {
   /// Notes that the model was validated after so many updates.
   void validated(int64_t updates) { state_.validated = updates; }
 
-  /// Returns whether this is the best so far, and then remembers its score. A score of another kind
-  /// than before begins the search anew, which is said. What is not finite is never the best.
-  bool is_best(const ValidationReport& report, Progress& progress);
+  /// Returns the metrics by which this model is the best so far, and then remembers their values.
+  /// Another metric that decides begins the search anew, which is said; so does, for itself, one
+  /// that is of something else than before. What is not finite is never the best.
+  std::vector<std::string> compare(const ValidationReport& report, Progress& progress);
+
+  /// Counts a validation whose deciding metric is not better than before by more than `epsilon`. A
+  /// validation that is not counted, such as one at the end of a run that may go on, leaves no
+  /// trace in what comes.
+  void count(const ValidationReport& report, double epsilon);
 
   /// Begins the search anew, since what it validates on has changed.
   void begin_anew(Progress& progress);
@@ -52,8 +65,8 @@ class Validator {
   /// Goes on from there.
   void restore(const ValidationState& state) { state_ = state; }
 
-  /// Goes back to when it was validated last then; the best model is still the best.
-  void go_back(const ValidationState& state) { state_.validated = state.validated; }
+  /// Goes back to what it had counted then; the best models are still the best.
+  void go_back(const ValidationState& state);
 
  private:
   Measure measure_;

@@ -110,8 +110,9 @@ Config resolved(Config c) {
   expect_within(1, kAny, "valid-sequences", c.valid_sequences);
   expect_within(0, 100, "samples", c.samples);
   expect_within(1, 100'000, "sample-tokens", c.sample_tokens);
-  check_run_settings(c);
-  if (c.decay_steps == 0) c.decay_steps = c.max_steps;
+  set_max_steps(c, 2000);
+  check_run_settings(c, !c.valid_text.empty());
+  if (c.decay_steps == 0) c.decay_steps = *c.max_steps;
   expect_within(1, kAny, "decay-steps", c.decay_steps);
   return c;
 }

@@ -15,10 +15,7 @@ namespace evenkeel::examples::language_model {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
 struct Config : RunSettings, VocabularySettings {
-  Config() {
-    max_steps = 2000;
-    valid_every = 250;
-  }
+  Config() { valid_every = 250; }
 
   std::vector<std::string> text;        ///< Training text, plain or .gz.
   std::vector<std::string> valid_text;  ///< Held-out text.

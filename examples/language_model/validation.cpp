@@ -103,8 +103,7 @@ ValidationReport validate(nn::LanguageModelImpl& model,
   const EvaluationMode evaluation(model);
   ValidationReport report;
   report.loss = loss_a_token(model, text, device, bfloat16, config);
-  report.score = -report.loss;
-  report.score_of = "loss";
+  report.metrics = {{"loss", "loss", report.loss, /*lower_is_better=*/true}};
   report.entry = {{"event", "valid"}, {"loss", report.loss}, {"perplexity", std::exp(report.loss)}};
   report.line =
       fmt::format("validation loss {:.4f}  perplexity {:.2f}", report.loss, std::exp(report.loss));

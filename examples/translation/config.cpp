@@ -8,6 +8,7 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 namespace evenkeel::examples::translation {
@@ -37,6 +38,34 @@ Config config_from_text(const std::string& text, const std::string& where, Confi
 void set_option(Config& config, const std::string& name, const std::vector<std::string>& words) {
   set_setting(config, name, words);
 }
+
+std::vector<std::string> valid_metrics(const Config& config) {
+  if (!config.valid_metrics.empty()) return config.valid_metrics;
+  return {config.valid_sentences > 0 ? "bleu" : "ce-mean-words"};
+}
+
+namespace {
+
+void check_valid_metrics(const Config& c) {
+  std::set<std::string> seen;
+  for (const auto& metric : c.valid_metrics) {
+    const bool translates = metric == "bleu";
+    expect(translates || metric == "ce-mean-words" || metric == "perplexity",
+           "valid-metrics",
+           "bleu, ce-mean-words or perplexity",
+           value_of(metric));
+    expect(!translates || c.valid_sentences > 0,
+           "valid-metrics",
+           "no " + metric + " at --valid-sentences 0",
+           value_of(c.valid_metrics));
+    expect(seen.insert(metric).second,
+           "valid-metrics",
+           "each metric once",
+           value_of(c.valid_metrics));
+  }
+}
+
+}  // namespace
 
 Config resolved(Config c) {
   expect(c.branchnorm_steps >= 1, "branchnorm-steps", "at least 1", c.branchnorm_steps);
@@ -91,7 +120,9 @@ Config resolved(Config c) {
                                     {"valid-target", c.valid_target}}) {
     expect_names(name, files);
   }
-  check_run_settings(c);
+  check_valid_metrics(c);
+  set_max_steps(c, 10'000);
+  check_run_settings(c, !c.valid_source.empty());
   return c;
 }
 

@@ -52,6 +52,8 @@ struct Config : RunSettings, VocabularySettings {
   int64_t max_length = 128;       ///< In pieces; longer pairs are skipped.
 
   int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
+  /// What validations measure the model by, the first decides; see `valid_metrics()`.
+  std::vector<std::string> valid_metrics;
 };
 
 /// Calls `visit(name, field, help, may_change)` for every setting. `may_change` says that a resumed
@@ -100,6 +102,10 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("max-length", c.max_length, "in pieces; longer pairs are skipped", false);
   for_each_length_setting(c, visit);
   visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);
+  visit("valid-metrics",
+        c.valid_metrics,
+        "bleu, ce-mean-words (the loss), perplexity; the first decides which model is the best",
+        true);
   for_each_run_setting(c, visit);
 }
 
@@ -121,6 +127,10 @@ void set_option(Config& config, const std::string& name, const std::vector<std::
 /// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
 /// unknown name.
 Scheme configured_scheme(const Config& config);
+
+/// The validation metrics of a config: BLEU by default, or the loss, ce-mean-words, where nothing
+/// is translated.
+std::vector<std::string> valid_metrics(const Config& config);
 
 /// Returns `config` with the defaults of its scheme filled in. Throws ConfigError for invalid
 /// values, before anything is read or written.

@@ -190,7 +190,8 @@ Ending run(const Config& config,
     options.max_length = config.max_length;
     options.sentences = config.valid_sentences;
     measure = [&, options] {
-      return validate(*model, text.vocabularies, text.valid, device, bfloat16, options).report();
+      return validate(*model, text.vocabularies, text.valid, device, bfloat16, options)
+          .report(valid_metrics(config));
     };
   }
   Validator validator(measure);

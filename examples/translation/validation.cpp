@@ -36,11 +36,18 @@ double loss_a_token(nn::TransformerImpl& model,
 
 }  // namespace
 
-ValidationReport Validation::report() const {
+ValidationReport Validation::report(const std::vector<std::string>& metrics) const {
   ValidationReport report;
   report.loss = loss;
-  report.score = bleu ? *bleu : -loss;
-  report.score_of = bleu ? fmt::format("BLEU of {} sentences", sentences) : "loss";
+  for (const auto& name : metrics) {
+    if (name == "bleu") {
+      report.metrics.push_back({name, fmt::format("BLEU of {} sentences", sentences), *bleu});
+    } else if (name == "perplexity") {
+      report.metrics.push_back({name, name, std::exp(loss), /*lower_is_better=*/true});
+    } else {
+      report.metrics.push_back({name, "loss", loss, /*lower_is_better=*/true});
+    }
+  }
   report.entry = {{"event", "valid"}, {"loss", loss}, {"perplexity", std::exp(loss)}};
   report.line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
   if (!bleu) return report;

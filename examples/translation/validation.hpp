@@ -30,8 +30,8 @@ struct Validation {
   int64_t sentences = 0;       ///< How many that were.
   std::vector<Sample> samples;
 
-  /// As the trainer's loop has it. The score is BLEU where there is one, else the loss below 0.
-  ValidationReport report() const;
+  /// As the trainer's loop has it, with these metrics; see `valid_metrics()`.
+  ValidationReport report(const std::vector<std::string>& metrics) const;
 };
 
 /// Options for `validate`.

@@ -34,6 +34,17 @@ TEST(BatchSourceTest, GoesFromEpochToEpoch) {
   EXPECT_EQ(source.state().position, 2);
 }
 
+TEST(BatchSourceTest, CountsEpochsAndTheShareOfOneThatIsNotOver) {
+  BatchSource source(order);
+  EXPECT_EQ(source.epochs(), 0.0);
+  take(source, 2);
+  EXPECT_EQ(source.epochs(), 2.0 / 3.0);
+  take(source, 1);
+  EXPECT_EQ(source.epochs(), 1.0);
+  take(source, 1);
+  EXPECT_EQ(source.epochs(), 1.5);
+}
+
 TEST(BatchSourceTest, ResumesAtEveryPosition) {
   BatchSource unbroken(order);
   const auto expected = take(unbroken, 12);

@@ -36,7 +36,7 @@ class CheckpointStoreTest : public ::testing::Test {
 };
 
 TEST_F(CheckpointStoreTest, KeepsTheLastAndThoseBeforeIt) {
-  CheckpointStore store(files_, {1, 0.0, /*keep_last=*/3});
+  CheckpointStore store(files_, /*keep_last=*/3);
   for (const int64_t updates : {0, 4, 8, 12}) save(store, updates);
   EXPECT_EQ(step_of(files_.last), "12");
   EXPECT_EQ(store.kept(), (std::vector<int64_t>{4, 8}));
@@ -46,25 +46,13 @@ TEST_F(CheckpointStoreTest, KeepsTheLastAndThoseBeforeIt) {
 }
 
 TEST_F(CheckpointStoreTest, SavingTheSameUpdateAgainKeepsNothingTwice) {
-  CheckpointStore store(files_, {1, 0.0, 3});
+  CheckpointStore store(files_, 3);
   for (const int64_t updates : {4, 4, 8, 8}) save(store, updates);
   EXPECT_EQ(store.kept(), (std::vector<int64_t>{4}));
 }
 
-TEST_F(CheckpointStoreTest, TheNextIsDueByUpdatesOrByMinutes) {
-  CheckpointStore by_updates(files_, {10, 0.0, 1});
-  EXPECT_TRUE(by_updates.due(0));  // there is none yet
-  save(by_updates, 0);
-  EXPECT_FALSE(by_updates.due(9));
-  EXPECT_TRUE(by_updates.due(10));
-  EXPECT_TRUE(by_updates.due(11));
-  CheckpointStore by_time(files_, {1'000'000, 1e-9, 1});
-  save(by_time, 0);
-  EXPECT_TRUE(by_time.due(1));
-}
-
 TEST_F(CheckpointStoreTest, GoesBackToTheLastAndWhereThatDidNotHelpToTheOneBefore) {
-  CheckpointStore store(files_, {1, 0.0, 3});
+  CheckpointStore store(files_, 3);
   for (const int64_t updates : {0, 4, 8}) save(store, updates);
   EXPECT_EQ(store.load_to_go_back().texts.at("step"), "8");
   EXPECT_EQ(store.load_to_go_back().texts.at("step"), "4");
@@ -75,10 +63,10 @@ TEST_F(CheckpointStoreTest, GoesBackToTheLastAndWhereThatDidNotHelpToTheOneBefor
 
 TEST_F(CheckpointStoreTest, GoesOnWithARunsCheckpoints) {
   {
-    CheckpointStore store(files_, {1, 0.0, 3});
+    CheckpointStore store(files_, 3);
     for (const int64_t updates : {0, 4, 8}) save(store, updates);
   }
-  CheckpointStore store(files_, {1, 0.0, 2});
+  CheckpointStore store(files_, 2);
   store.resume(8, {0, 4});
   save(store, 12);
   EXPECT_EQ(store.kept(), (std::vector<int64_t>{8}));
@@ -87,7 +75,7 @@ TEST_F(CheckpointStoreTest, GoesOnWithARunsCheckpoints) {
 }
 
 TEST_F(CheckpointStoreTest, WhatCannotBeMadeLeavesTheLastOne) {
-  CheckpointStore store(files_, {1, 0.0, 2});
+  CheckpointStore store(files_, 2);
   save(store, 4);
   const auto fail = []() -> Checkpoint { throw std::runtime_error("no memory"); };
   EXPECT_THROW(store.save_last(8, fail), std::runtime_error);

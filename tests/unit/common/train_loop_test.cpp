@@ -46,7 +46,8 @@ class TrainLoopTest : public ::testing::Test {
     torch::manual_seed(1);
     SmallModel model;
     model.spoil = [&](const torch::Tensor& loss) {
-      return spoil_ ? spoil_(model.step.state().updates, loss) : loss;
+      done_ = model.step.state().updates;
+      return spoil_ ? spoil_(done_, loss) : loss;
     };
     Progress progress(quiet_);
     BatchSource source(small_order);
@@ -82,11 +83,29 @@ class TrainLoopTest : public ::testing::Test {
     return load_checkpoint(file).texts.at("step");
   }
 
+  // A validation whose value is that function of the updates.
+  void measure(const std::function<double(int64_t updates)>& value) {
+    measure_ = [this, value] {
+      ValidationReport report;
+      report.metrics = {{"luck", "luck", value(done_ + 1)}};
+      report.entry = {{"event", "valid"}, {"luck", report.metrics.front().value}};
+      return report;
+    };
+  }
+
+  // The state in the last checkpoint, without what no two runs share.
+  nlohmann::json state() const {
+    auto state = nlohmann::json::parse(load_checkpoint(files().last).texts.at("state"));
+    for (const char* key : {"seconds", "kept"}) state.erase(key);
+    return state;
+  }
+
   TemporaryFolder folder_;
   RunSettings settings_;
   std::function<torch::Tensor(int64_t done, const torch::Tensor& loss)> spoil_;
   Validator::Measure measure_;
   torch::Tensor weight_;
+  int64_t done_ = 0;  // updates before the one that runs
   int advised_ = 0;
   std::FILE* quiet_;
 };
@@ -165,14 +184,7 @@ TEST_F(TrainLoopTest, ADivergenceThatGoesOnEndsWithAdviceAndAGoodCheckpoint) {
 }
 
 TEST_F(TrainLoopTest, ValidatesKeepsTheBestAndDoesNotValidateTheEndTwice) {
-  int measured = 0;
-  measure_ = [&] {
-    ValidationReport report;
-    report.score = ++measured == 2 ? 9.0 : 1.0 / measured;
-    report.score_of = "luck";
-    report.entry = {{"event", "valid"}, {"luck", report.score}};
-    return report;
-  };
+  measure([](int64_t updates) { return updates == 6 ? 9.0 : 0.0; });
   settings_.valid_every = 3;
   EXPECT_EQ(run(), Ending::kFinished);
   EXPECT_EQ(logged("valid", "step"), (std::vector<double>{3, 6, 9, 10}));
@@ -183,6 +195,106 @@ TEST_F(TrainLoopTest, ValidatesKeepsTheBestAndDoesNotValidateTheEndTwice) {
   EXPECT_EQ(run(true), Ending::kFinished);
   EXPECT_EQ(logged("valid", "step"), (std::vector<double>{3, 6, 9, 10, 15}));
   EXPECT_EQ(step_of(files().best), "6");
+}
+
+TEST_F(TrainLoopTest, KeepsTheBestModelByEachMetric) {
+  measure_ = [&] {
+    ValidationReport report;
+    const double x = static_cast<double>(done_ + 1);
+    report.metrics = {{"luck", "luck", x == 4.0 ? 1.0 : 0.0},
+                      {"loss", "loss", std::abs(x - 6.0), /*lower_is_better=*/true}};
+    report.entry = {{"event", "valid"}};
+    return report;
+  };
+  settings_.valid_every = 2;
+  ASSERT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(step_of(files().best), "4");
+  EXPECT_EQ(step_of(files().best_by("loss")), "6");
+  EXPECT_EQ(load_checkpoint(files().best_by("loss")).texts.at("config"), "small");
+  EXPECT_FALSE(std::filesystem::exists(files().best_by("luck")));
+}
+
+TEST_F(TrainLoopTest, EndsValidatesAndSavesByEpochs) {  // of two batches
+  measure([](int64_t) { return 0.0; });
+  settings_.max_steps.reset();
+  settings_.after_epochs = 7;
+  settings_.valid_every = settings_.save_every = 0;
+  settings_.valid_epochs = 2;
+  settings_.save_epochs = 3;
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("train", "step").size(), 14);
+  EXPECT_EQ(logged("valid", "step"), (std::vector<double>{4, 8, 12, 14}));
+  EXPECT_EQ(step_of(files().earlier(6)), "6");
+  EXPECT_EQ(step_of(files().earlier(12)), "12");
+  settings_.after_epochs = 8;
+  EXPECT_EQ(run(/*resume=*/true), Ending::kFinished);
+  EXPECT_EQ(logged("valid", "step"), (std::vector<double>{4, 8, 12, 14, 16}));
+}
+
+TEST_F(TrainLoopTest, AnUpdateInWhichAnEpochEndsIsTheLast) {
+  settings_.max_steps.reset();
+  settings_.accumulate = 3;
+  settings_.after_epochs = 2;
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("train", "step").size(), 2);  // 6 batches, where 4 are 2 epochs
+}
+
+TEST_F(TrainLoopTest, ValidatesByMinutes) {
+  measure([](int64_t) { return 0.0; });
+  settings_.valid_every = 0;
+  settings_.valid_minutes = 1e-9;
+  EXPECT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(logged("valid", "step").size(), 10);
+}
+
+TEST_F(TrainLoopTest, EndsWhereSoManyValidationsInARowAreNoBetter) {
+  measure([](int64_t updates) { return updates == 3 ? 1.0 : updates == 6 ? 1.5 : 0.0; });
+  settings_.max_steps.reset();
+  settings_.valid_every = 1;
+  settings_.early_stopping = 4;
+  EXPECT_EQ(run(), Ending::kStalled);
+  EXPECT_EQ(logged("valid", "stalled"), (std::vector<double>{0, 1, 0, 1, 2, 0, 1, 2, 3, 4}));
+  EXPECT_EQ(step_of(files().best), "6");
+  EXPECT_EQ(step_of(files().last), "10");
+  EXPECT_EQ(run(/*resume=*/true), Ending::kStalled);  // it goes on with more patience alone
+  EXPECT_EQ(step_of(files().last), "10");
+  settings_.early_stopping = 5;
+  EXPECT_EQ(run(true), Ending::kStalled);
+  EXPECT_EQ(step_of(files().last), "11");
+}
+
+TEST_F(TrainLoopTest, PatienceNeedsAnImprovementOfMoreThanEpsilon) {
+  measure([](int64_t updates) { return 0.1 * static_cast<double>(updates); });
+  settings_.valid_every = 1;
+  settings_.early_stopping = 2;
+  settings_.early_stopping_epsilon = 0.25;
+  EXPECT_EQ(run(), Ending::kStalled);
+  EXPECT_EQ(logged("valid", "stalled"), (std::vector<double>{0, 1, 2}));
+  EXPECT_EQ(step_of(files().best), "3");
+}
+
+// Also where the run has ended in between, with a validation that the unbroken one has not.
+TEST_F(TrainLoopTest, PatienceAndBestModelsOfAResumedRunAreThoseOfTheUnbrokenOne) {
+  measure([](int64_t updates) { return updates == 4 ? 1.0 : updates == 7 ? 3.0 : 0.0; });
+  settings_.max_steps = 0;
+  settings_.valid_every = 2;
+  settings_.early_stopping = 3;
+  ASSERT_EQ(run(), Ending::kStalled);
+  const auto expected = state();
+  ASSERT_EQ(expected["step"], 10);
+  for (const int64_t first : {1, 3, 6, 7}) {
+    settings_.run_dir = folder_ / std::to_string(first);
+    std::filesystem::create_directory(settings_.run_dir);
+    settings_.max_steps = first;
+    ASSERT_EQ(run(), Ending::kFinished);
+    settings_.max_steps = 0;
+    ASSERT_EQ(run(true), Ending::kStalled);
+    auto resumed = state();
+    EXPECT_EQ(resumed["log_lines"], expected["log_lines"].get<int64_t>() + first % 2) << first;
+    EXPECT_EQ(step_of(files().best), first == 7 ? "7" : "4");
+    for (const char* key : {"log_lines", "best"}) resumed[key] = expected[key];
+    EXPECT_EQ(resumed, expected) << first;
+  }
 }
 
 TEST_F(TrainLoopTest, AnotherTextIsRefusedOrBegunAtTheNextEpoch) {

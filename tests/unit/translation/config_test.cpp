@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
+#include <vector>
 
 namespace evenkeel::examples::translation {
 namespace {
@@ -80,6 +81,29 @@ TEST(ConfigTest, TheSchemeDecidesWhatIsNotSaid) {
   EXPECT_EQ(*resolved(config).warmup, 3);
 }
 
+TEST(ConfigTest, AnotherEndIsTheOnlyOneWhereNoUpdatesAreSaid) {
+  auto config = usable();
+  EXPECT_EQ(*resolved(config).max_steps, 10'000);
+  config.after_epochs = 3;
+  EXPECT_EQ(*resolved(config).max_steps, 0);
+  config.max_steps = 7;
+  EXPECT_EQ(*resolved(config).max_steps, 7);
+  config.max_steps.reset();
+  config.after_epochs = 0;
+  config.early_stopping = 5;
+  config.valid_source = config.valid_target = {"c"};
+  EXPECT_EQ(*resolved(config).max_steps, 0);
+}
+
+TEST(ConfigTest, BleuDecidesWhereSomethingIsTranslated) {
+  auto config = usable();
+  EXPECT_EQ(valid_metrics(config), std::vector<std::string>{"bleu"});
+  config.valid_sentences = 0;
+  EXPECT_EQ(valid_metrics(config), std::vector<std::string>{"ce-mean-words"});
+  config.valid_metrics = {"perplexity", "ce-mean-words"};
+  EXPECT_EQ(valid_metrics(config), config.valid_metrics);
+}
+
 struct BadConfig {
   const char* name;
   std::function<void(Config&)> spoil;
@@ -123,7 +147,25 @@ INSTANTIATE_TEST_SUITE_P(
                   "--dropout: expected a number from 0 to below 1, but got 1.0"},
         BadConfig{"NoEnd",
                   [](Config& c) { c.max_steps = 0; },
-                  "--max-steps: expected an end: --max-steps or --max-seconds above 0, but got 0"},
+                  "--max-steps: expected an end: --max-steps, --after-epochs, --max-seconds or "
+                  "--early-stopping above 0, but got 0"},
+        BadConfig{"EarlyStoppingByNothing",
+                  [](Config& c) { c.early_stopping = 3; },
+                  "--early-stopping: expected text to validate on, but got 3"},
+        BadConfig{"Metric",
+                  [](Config& c) { c.valid_metrics = {"blue"}; },
+                  "--valid-metrics: expected bleu, ce-mean-words or perplexity, but got \"blue\""},
+        BadConfig{"MetricTwice",
+                  [](Config& c) {
+                    c.valid_metrics = {"bleu", "bleu"};
+                  },
+                  "--valid-metrics: expected each metric once, but got [\"bleu\",\"bleu\"]"},
+        BadConfig{"MetricOfNothing",
+                  [](Config& c) {
+                    c.valid_metrics = {"bleu"};
+                    c.valid_sentences = 0;
+                  },
+                  "--valid-metrics: expected no bleu at --valid-sentences 0, but got [\"bleu\"]"},
         BadConfig{"Layers",
                   [](Config& c) { c.decoder_layers = 0; },
                   "--decoder-layers: expected at least 1, but got 0"},

@@ -627,7 +627,7 @@ TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
   const RunFolder folder(config.run_dir);
   const auto best = [&] {
     const auto state = nlohmann::json::parse(load_checkpoint(folder.last).texts.at("state"));
-    return state["best_by"].get<std::string>();
+    return state["chosen_by"].get<std::string>();
   };
   const auto text_of_resuming = [&] {
     testing::internal::CaptureStderr();
@@ -643,6 +643,21 @@ TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
   EXPECT_EQ(best(), "BLEU of 10 sentences");
   std::swap(config.valid_source, config.valid_target);
   EXPECT_NE(text_of_resuming().find("the validation text has changed"), std::string::npos);
+}
+
+TEST_F(TrainTest, StopsEarlyByTheFirstMetricAndKeepsTheBestByEach) {
+  auto config = short_run();
+  config.lr = 1e-9;  // learns nothing
+  config.valid_metrics = {"bleu", "perplexity"};
+  config.valid_every = 2;
+  config.early_stopping = 3;
+  ASSERT_EQ(train(config, false), Ending::kStalled);
+  const auto log = read_log(config.run_dir);
+  EXPECT_EQ(log.back()["reason"], "stalled");
+  EXPECT_EQ(log.back()["step"], 8);
+  const RunFolder folder(config.run_dir);
+  EXPECT_EQ(load_checkpoint(folder.best).texts.at("step"), "2");
+  EXPECT_GE(load_trained(folder.best_by("perplexity"), "cpu").step, 2);
 }
 
 TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
