@@ -23,7 +23,7 @@ struct StepState {
   int64_t tokens = 0;         ///< Target tokens seen.
   double window_loss = 0.0;   ///< Since the last line of the log.
   int64_t window_tokens = 0;  ///< Likewise.
-  double lr_scale = 1.0;      ///< Of the learning rate: halved each time the run went back.
+  double lr_scale = 1.0;      ///< Of the learning rate: by going back and by plateaus.
 };
 
 /// The best value of a metric.

@@ -211,6 +211,14 @@ bool TrainLoop::validate(bool regular) {
                              report.line,
                              stalled > 0 ? fmt::format("  stalled {}", stalled) : ""));
   for (const auto& detail : report.details) progress_.line(detail);
+  const double factor = regular ? trainee_.lr_factor(stalled) : 1.0;
+  if (factor != 1.0) {
+    step_.scale_learning_rate(factor);
+    progress_.line(fmt::format("no better for {} validations: {:g} times the learning rate, {:.2e}",
+                               stalled,
+                               factor,
+                               step_.learning_rate()));
+  }
   for (const auto& metric : better) {
     const bool decides = metric == report.metrics.front().name;
     save_best(decides ? files_.best : files_.best_by(metric));

@@ -47,6 +47,9 @@ struct Trainee {
   std::function<void(Checkpoint&)> describe;
   /// What may help a training that diverges, as in "try a lower --lr".
   std::function<std::string()> advice;
+  /// What the learning rate is multiplied by after a validation, where that is not 1; `stalled` are
+  /// the validations since one was better.
+  std::function<double(int64_t stalled)> lr_factor = [](int64_t) { return 1.0; };
   /// Texts for every last checkpoint, by name.
   std::map<std::string, std::string> texts;
   /// Whether log and terminal say how long an update takes.

@@ -4,7 +4,6 @@
 #include <evenkeel/init/inits.hpp>
 #include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/language_model.hpp>
-#include <evenkeel/train/schedule.hpp>
 
 #include <fmt/format.h>
 
@@ -23,6 +22,12 @@ Scheme configured_scheme(const Config& config) {
 }
 
 namespace {
+
+// Updates of it.
+int64_t warmup(const Config& config) {
+  return static_cast<int64_t>(
+      std::ceil(config.warmup_share * static_cast<double>(config.decay_steps)));
+}
 
 // The value of that name; the error lists all names.
 template <typename Value>
@@ -112,17 +117,17 @@ Config resolved(Config c) {
   expect_within(1, 100'000, "sample-tokens", c.sample_tokens);
   set_max_steps(c, 2000);
   check_run_settings(c, !c.valid_text.empty());
-  if (c.decay_steps == 0) c.decay_steps = *c.max_steps;
-  expect_within(1, kAny, "decay-steps", c.decay_steps);
+  if (c.decay_steps == 0) c.decay_steps = *c.max_steps;  // what --warmup-share is a share of
+  expect(c.decay_steps > 0 || c.warmup_share == 0.0,
+         "warmup-share",
+         "0, since neither --decay-steps nor --max-steps says of how many updates",
+         c.warmup_share);
+  resolve_schedule_settings(c, warmup(c), *c.max_steps, !c.valid_text.empty());
   return c;
 }
 
 double learning_rate(const Config& config, int64_t update) {
-  const double warmup = config.warmup_share * static_cast<double>(config.decay_steps);
-  return train::linear_lr(update,
-                          config.lr,
-                          static_cast<int64_t>(std::ceil(warmup)),
-                          config.decay_steps);
+  return examples::learning_rate(config, update, config.lr, warmup(config));
 }
 
 }  // namespace evenkeel::examples::language_model

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "common/schedule_settings.hpp"
 #include "common/settings.hpp"
 #include "common/vocabulary_settings.hpp"
 
@@ -14,8 +15,11 @@
 namespace evenkeel::examples::language_model {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
-struct Config : RunSettings, VocabularySettings {
-  Config() { valid_every = 250; }
+struct Config : RunSettings, VocabularySettings, ScheduleSettings {
+  Config() {
+    valid_every = 250;
+    lr_scheduler = "linear";
+  }
 
   std::vector<std::string> text;        ///< Training text, plain or .gz.
   std::vector<std::string> valid_text;  ///< Held-out text.
@@ -39,7 +43,6 @@ struct Config : RunSettings, VocabularySettings {
   int64_t batch_size = 32;        ///< Sequences of a batch.
   double lr = 1e-3;               ///< Highest learning rate.
   double warmup_share = 0.05;     ///< Share of the updates in which the rate rises to it.
-  int64_t decay_steps = 0;        ///< Updates after which the rate is 0; 0 for max_steps.
   double beta1 = 0.9;             ///< Adam's.
   double beta2 = 0.999;           ///< Adam's.
   double eps = 1e-8;              ///< Adam's.
@@ -76,7 +79,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("accumulate", c.accumulate, "batches per update", false);
   visit("lr", c.lr, "highest learning rate", false);
   visit("warmup-share", c.warmup_share, "of the updates, in which the rate rises to it", false);
-  visit("decay-steps", c.decay_steps, "updates until the rate is 0; 0: --max-steps", false);
+  for_each_schedule_setting(c, visit);
   visit("beta1", c.beta1, "Adam's", false);
   visit("beta2", c.beta2, "Adam's", false);
   visit("eps", c.eps, "Adam's", false);

@@ -157,6 +157,7 @@ Ending run(const Config& config,
   say_what_is_trained(config, model, tokenizer, text, device, progress);
   Trainee trainee;
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, tokenizer); };
+  trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
   trainee.advice = [&] { return advice(config); };
   trainee.update_seconds = true;
   return loop.run(std::move(trainee));

@@ -93,8 +93,6 @@ Config resolved(Config c) {
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
   expect_within(1, 1000 * kMillion, "batch-tokens", c.batch_tokens);
   expect_within(2, 100'000, "max-length", c.max_length);
-  expect_within(1, kAny, "decay-period", c.decay_period);
-  expect_within(0, kAny, "warmup", *c.warmup);
   expect_within(0, kAny, "valid-sentences", c.valid_sentences);
   expect_width(c.embed_dim, c.num_heads);
   expect_positive("lr", *c.lr);
@@ -123,6 +121,7 @@ Config resolved(Config c) {
   check_valid_metrics(c);
   set_max_steps(c, 10'000);
   check_run_settings(c, !c.valid_source.empty());
+  resolve_schedule_settings(c, *c.warmup, *c.max_steps, !c.valid_source.empty());
   return c;
 }
 

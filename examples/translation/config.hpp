@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "common/schedule_settings.hpp"
 #include "common/settings.hpp"
 #include "common/vocabulary_settings.hpp"
 
@@ -16,7 +17,7 @@
 namespace evenkeel::examples::translation {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
-struct Config : RunSettings, VocabularySettings {
+struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
   std::vector<std::string> target;        ///< Its translation, line by line.
   std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
@@ -41,7 +42,6 @@ struct Config : RunSettings, VocabularySettings {
 
   std::optional<double> lr;       ///< Highest learning rate; by default the scheme's.
   std::optional<int64_t> warmup;  ///< Updates of linear warm-up; by default the scheme's, 0 none.
-  int64_t decay_period = 4000;    ///< P of lr * sqrt(P / (P + t)), the schedule without warm-up.
   double beta1 = 0.9;             ///< Adam's.
   double beta2 = 0.98;            ///< Adam's.
   double eps = 1e-9;              ///< Adam's.
@@ -90,7 +90,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("activation-dropout", c.activation_dropout, "after the feed-forward's ReLU", false);
   visit("lr", c.lr, "highest learning rate (default: 1e-3; tfixup 5e-4)", false);
   visit("warmup", c.warmup, "updates of linear warm-up (default: 4000; tfixup 0, none)", false);
-  visit("decay-period", c.decay_period, "P of lr*sqrt(P/(P+t)), without warm-up", false);
+  for_each_schedule_setting(c, visit);
   visit("beta1", c.beta1, "Adam's", false);
   visit("beta2", c.beta2, "Adam's", false);
   visit("eps", c.eps, "Adam's", false);

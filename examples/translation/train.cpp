@@ -18,7 +18,6 @@
 #include <evenkeel/diagnose/admin_profile.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
 #include <evenkeel/train/fused_adam.hpp>
-#include <evenkeel/train/schedule.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -85,13 +84,6 @@ BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) 
         names(config.source),
         names(config.target)));
   }
-}
-
-// Of an update, from 1.
-double learning_rate(const Config& config, int64_t update) {
-  return *config.warmup > 0
-             ? train::inverse_sqrt_lr(update, *config.lr, *config.warmup)
-             : train::inverse_sqrt_no_warmup_lr(update, *config.lr, config.decay_period);
 }
 
 std::string advice(const Config& config, const Scheme& scheme) {
@@ -177,11 +169,12 @@ Ending run(const Config& config,
                        return summed_loss(*model, batch, device, bfloat16, config.label_smoothing);
                      }};
   };
-  UpdateStep step(model.ptr(),
-                  std::make_unique<train::FusedAdam>(model->parameters(), adam_options(config)),
-                  device,
-                  loss_of,
-                  [&](int64_t update) { return learning_rate(config, update); });
+  UpdateStep step(
+      model.ptr(),
+      std::make_unique<train::FusedAdam>(model->parameters(), adam_options(config)),
+      device,
+      loss_of,
+      [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); });
 
   Validator::Measure measure;
   if (!text.valid.pairs.empty()) {
@@ -198,6 +191,7 @@ Ending run(const Config& config,
 
   Trainee trainee;
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, text.vocabularies); };
+  trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
   trainee.advice = [&] { return advice(config, model->scheme()); };
   TrainLoop loop(config, folder, text.texts, progress, source, step, validator);
   std::optional<AdminProfile> profile;

@@ -61,6 +61,7 @@ class TrainLoopTest : public ::testing::Test {
       ++advised_;
       return std::string("try something else");
     };
+    if (lr_factor_) trainee.lr_factor = lr_factor_;
     const auto ending = loop.run(trainee);
     weight_ = model.linear->weight.detach().clone();
     return ending;
@@ -104,6 +105,7 @@ class TrainLoopTest : public ::testing::Test {
   RunSettings settings_;
   std::function<torch::Tensor(int64_t done, const torch::Tensor& loss)> spoil_;
   Validator::Measure measure_;
+  std::function<double(int64_t stalled)> lr_factor_;
   torch::Tensor weight_;
   int64_t done_ = 0;  // updates before the one that runs
   int advised_ = 0;
@@ -294,6 +296,29 @@ TEST_F(TrainLoopTest, PatienceAndBestModelsOfAResumedRunAreThoseOfTheUnbrokenOne
     EXPECT_EQ(step_of(files().best), first == 7 ? "7" : "4");
     for (const char* key : {"log_lines", "best"}) resumed[key] = expected[key];
     EXPECT_EQ(resumed, expected) << first;
+  }
+}
+
+TEST_F(TrainLoopTest, TheRateFallsOnAPlateauAndInAResumedRunAsInTheUnbrokenOne) {
+  measure([](int64_t updates) { return updates == 4 ? 1.0 : 0.0; });
+  lr_factor_ = [](int64_t stalled) { return stalled > 0 && stalled % 2 == 0 ? 0.5 : 1.0; };
+  settings_.valid_every = 1;
+  ASSERT_EQ(run(), Ending::kFinished);
+  const auto weight = weight_;
+  const auto rates = logged("train", "lr");
+  // Stalled: 0, 1, 2, 0, 1, 2, 3, 4, 5, 6 after the updates 1 to 10.
+  EXPECT_EQ(
+      rates,
+      (std::vector<double>{1e-2, 1e-2, 1e-2, 5e-3, 5e-3, 5e-3, 2.5e-3, 2.5e-3, 1.25e-3, 1.25e-3}));
+  for (const int64_t first : {3, 7}) {
+    settings_.run_dir = folder_ / std::to_string(first);
+    std::filesystem::create_directory(settings_.run_dir);
+    settings_.max_steps = first;
+    ASSERT_EQ(run(), Ending::kFinished);
+    settings_.max_steps = 10;
+    ASSERT_EQ(run(true), Ending::kFinished);
+    EXPECT_EQ(logged("train", "lr"), rates) << first;
+    EXPECT_TRUE(torch::equal(weight_, weight)) << first;
   }
 }
 

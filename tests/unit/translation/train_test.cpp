@@ -660,6 +660,31 @@ TEST_F(TrainTest, StopsEarlyByTheFirstMetricAndKeepsTheBestByEach) {
   EXPECT_GE(load_trained(folder.best_by("perplexity"), "cpu").step, 2);
 }
 
+TEST_F(TrainTest, FollowsTheScheduleThatIsNamed) {
+  auto config = short_run();
+  config.lr = 1e-3;
+  config.warmup = 2;
+  config.max_steps = 6;
+  config.valid_every = 1;
+  config.valid_metrics = {"ce-mean-words"};
+  config.early_stopping_epsilon = 100.0;  // so that nothing is better
+  config.lr_shrink = 0.5;
+  config.lr_patience = 1;
+  for (const auto& [name, last] :
+       std::vector<std::pair<std::string, double>>{{"cosine", 0.0},
+                                                   {"linear", 0.0},
+                                                   {"constant", 1e-3},
+                                                   {"reduce_lr_on_plateau", 2.5e-4}}) {
+    config.lr_scheduler = name;
+    config.run_dir = folder_ / name;
+    ASSERT_EQ(train(resolved(config), false), Ending::kFinished);
+    const auto rates = values(read_log(config.run_dir), "train", "lr");
+    EXPECT_EQ(rates[0], 5e-4) << name;
+    EXPECT_EQ(rates[1], 1e-3) << name;
+    EXPECT_EQ(rates.back(), last) << name;
+  }
+}
+
 TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
   auto config = short_run();
   config.vocab_size = 30;  // so that sentences have more pieces
