@@ -2,6 +2,7 @@
 #pragma once
 
 #include "files.hpp"
+#include "initial_model.hpp"
 #include "run_files.hpp"
 #include "settings.hpp"
 
@@ -86,7 +87,8 @@ struct ListCommand {
   bool json = false;
 };
 
-/// `train`: what the command line, --config and a checkpoint say, the first the strongest.
+/// `train`: what the command line, --config and a checkpoint say, the first the strongest. Of the
+/// checkpoint that --init-from names, that is what describes its model.
 template <typename Config>
 struct TrainCommand {
   explicit TrainCommand(CLI::App& app)
@@ -102,15 +104,22 @@ struct TrainCommand {
   /// `stored` reads the config of a checkpoint.
   template <typename Stored>
   Config config(const Stored& stored) const {
-    Config settings;
-    if (resume) {
-      const auto run_dir = words.over({}).run_dir;
-      if (run_dir.empty())
-        throw ConfigError("--run-dir: expected a folder to resume, but got none");
-      const RunFiles files(run_dir);
-      settings = stored(load_last(files), files.last);
-      settings.run_dir = run_dir;
+    if (!resume) {
+      auto settings = over({});
+      const auto initial = load_initial_model(settings.init_from);
+      if (!initial) return settings;
+      return over(with_model_of(Config(), stored(initial->checkpoint, initial->file)));
     }
+    const auto run_dir = words.over({}).run_dir;
+    if (run_dir.empty()) throw ConfigError("--run-dir: expected a folder to resume, but got none");
+    const RunFiles files(run_dir);
+    auto settings = stored(load_last(files), files.last);
+    settings.run_dir = run_dir;
+    return over(settings);
+  }
+
+  /// `settings` with what is said.
+  Config over(Config settings) const {
     if (!file.empty()) {
       settings = settings_from_json(settings_object(read_file(file), file), settings, file);
     }

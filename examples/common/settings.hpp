@@ -43,6 +43,7 @@ struct RunSettings {
   std::string dtype = "float32";        ///< float32, or bfloat16 by autocast.
   int64_t threads = 0;                  ///< Threads on the CPU; 0 for LibTorch's default.
   int64_t seed = 1;                     ///< Seed of weights, batches and dropout.
+  std::string init_from;                ///< A trained model with whose weights the run begins.
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
 };
 
@@ -91,6 +92,10 @@ void for_each_run_setting(AnySettings& c, Visit&& visit) {
   visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
   visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
   visit("seed", c.seed, "of weights, batches and dropout", false);
+  visit("init-from",
+        c.init_from,
+        "run or checkpoint with whose weights this run begins; the model is that one's",
+        true);
   visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
 }
 

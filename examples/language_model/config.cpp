@@ -21,6 +21,19 @@ Scheme configured_scheme(const Config& config) {
                    found_for_option("init", [&] { return find_init(config.init); }));
 }
 
+std::vector<std::string> model_settings(const Config& /*config*/) {
+  return {"tokens",
+          "scheme",
+          "block",
+          "num-layers",
+          "embed-dim",
+          "num-heads",
+          "dim-feedforward",
+          "activation",
+          "norm",
+          "bias"};
+}
+
 namespace {
 
 // Updates of it.
@@ -119,9 +132,9 @@ Config resolved(Config c) {
   check_run_settings(c, !c.valid_text.empty());
   if (c.decay_steps == 0) c.decay_steps = *c.max_steps;  // what --warmup-share is a share of
   expect(c.decay_steps > 0 || c.warmup_share == 0.0,
-         "warmup-share",
-         "0, since neither --decay-steps nor --max-steps says of how many updates",
-         c.warmup_share);
+         "decay-steps",
+         "updates for --warmup-share to be a share of, since --max-steps has no limit",
+         c.decay_steps);
   resolve_schedule_settings(c, warmup(c), *c.max_steps, !c.valid_text.empty());
   return c;
 }

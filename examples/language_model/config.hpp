@@ -92,6 +92,9 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   for_each_run_setting(c, visit);
 }
 
+/// The names of the settings that describe a model.
+std::vector<std::string> model_settings(const Config& config);
+
 /// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
 /// unknown name.
 Scheme configured_scheme(const Config& config);

@@ -2,9 +2,11 @@
 #include "train.hpp"
 
 #include "common/batch_source.hpp"
+#include "common/checkpoint_parts.hpp"
 #include "common/device.hpp"
 #include "common/files.hpp"
 #include "common/fingerprint.hpp"
+#include "common/initial_model.hpp"
 #include "common/open_run.hpp"
 #include "common/progress.hpp"
 #include "common/update_step.hpp"
@@ -34,6 +36,18 @@
 namespace evenkeel::examples::language_model {
 
 namespace {
+
+// The vocabulary that is asked for, if one is, is that of the initial model.
+void check_same_vocabulary(const InitialModel& initial, const Config& config) {
+  if (config.vocabulary.empty()) return;
+  const auto tokenizer = stored_tokenizer(initial.checkpoint, config, initial.file);
+  const auto& stored = tokenizer.vocabulary();
+  if (stored && Vocabulary::load_file(config.vocabulary).serialized() == stored->serialized())
+    return;
+  throw ConfigError(fmt::format("--vocabulary: expected that of {}, but {} is another",
+                                initial.file,
+                                config.vocabulary));
+}
 
 Tokenizer make_tokenizer(const Config& config,
                          const std::vector<Document>& documents,
@@ -109,6 +123,7 @@ void say_what_is_trained(const Config& config,
 Ending run(const Config& config,
            const RunFolder& folder,
            const std::optional<Checkpoint>& checkpoint,
+           const std::optional<InitialModel>& initial,
            bool accept_changed_text) {
   Progress progress(stderr);
   const auto device = device_of(config.device);
@@ -119,6 +134,7 @@ Ending run(const Config& config,
   const auto valid_documents = read_documents(config.valid_text, config.documents);
   const Texts texts{{"text", fingerprint(documents)}, {"valid-text", fingerprint(valid_documents)}};
   const auto tokenizer = checkpoint ? stored_tokenizer(*checkpoint, config, folder.last)
+                         : initial  ? stored_tokenizer(initial->checkpoint, config, initial->file)
                                     : make_tokenizer(config, documents, progress);
   const auto text = packed(config, tokenizer, documents, "text", config.text);
   BatchSource source([&](int64_t epoch) {
@@ -128,6 +144,7 @@ Ending run(const Config& config,
   check_memory(config, tokenizer.size(), 4);
   torch::manual_seed(static_cast<uint64_t>(config.seed));
   auto model = make_model(config, tokenizer.size());
+  if (initial) restore_module(initial->checkpoint, initial->file, *model);
   model->to(device);
   const auto loss_of = [&](const std::vector<int64_t>& sequences) {
     const auto count = static_cast<int64_t>(sequences.size());
@@ -169,12 +186,18 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   device_of(config.device);
   check_memory(config, config.tokens == "bytes" ? Tokenizer().size() : config.vocab_size, 4);
   if (!config.vocabulary.empty() && !resume) Vocabulary::load_file(config.vocabulary);
+  const auto initial = load_initial_model(resume ? "" : config.init_from);
+  if (initial) {
+    const auto& [file, checkpoint] = *initial;
+    check_same_model(stored_config(checkpoint, file), config, file);
+    check_same_vocabulary(*initial, config);
+  }
   const RunFolder folder(config.run_dir);
   const OpenRun opened(folder, {folder.vocabulary}, resume);
   if (const auto& checkpoint = opened.checkpoint()) {
     check_resumable(stored_config(*checkpoint, folder.last), config);
   }
-  return run(config, folder, opened.checkpoint(), accept_changed_text);
+  return run(config, folder, opened.checkpoint(), initial, accept_changed_text);
 }
 
 }  // namespace evenkeel::examples::language_model

@@ -23,6 +23,16 @@ Scheme configured_scheme(const Config& config) {
                    found_for_option("init", [&] { return find_init(config.init); }));
 }
 
+std::vector<std::string> model_settings(const Config& /*config*/) {
+  return {"separate-vocabularies",
+          "scheme",
+          "encoder-layers",
+          "decoder-layers",
+          "embed-dim",
+          "num-heads",
+          "dim-feedforward"};
+}
+
 json to_json(const Config& config) {
   return settings_to_json(config);
 }

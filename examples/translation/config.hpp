@@ -109,6 +109,9 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   for_each_run_setting(c, visit);
 }
 
+/// The names of the settings that describe a model.
+std::vector<std::string> model_settings(const Config& config);
+
 /// Every setting as JSON, under the names of the options.
 nlohmann::json to_json(const Config& config);
 

@@ -5,6 +5,7 @@
 #include "common/batch_source.hpp"
 #include "common/device.hpp"
 #include "common/files.hpp"
+#include "common/initial_model.hpp"
 #include "common/open_run.hpp"
 #include "common/progress.hpp"
 #include "common/train_loop.hpp"
@@ -36,21 +37,21 @@ namespace evenkeel::examples::translation {
 
 namespace {
 
+// The vocabularies that are asked for, if any are, are those of a checkpoint, whose `run` names
+// them.
 void check_same_vocabularies(const Checkpoint& checkpoint,
-                             const RunFolder& folder,
+                             const std::string& file,
                              const Config& run,
-                             const Config& asked) {
+                             const Config& asked,
+                             const std::string& expected) {
   const auto check = [&](const char* option,
                          const std::string& before,
                          const std::string& now,
                          Vocabulary Vocabularies::*side) {
     if (now.empty() || now == before) return;
-    const auto stored = stored_vocabularies(checkpoint, folder.last);
+    const auto stored = stored_vocabularies(checkpoint, file);
     if (Vocabulary::load_file(now).serialized() == (stored.*side).serialized()) return;
-    throw ConfigError(
-        fmt::format("--{}: expected the one with which the run began, but {} is another",
-                    option,
-                    now));
+    throw ConfigError(fmt::format("--{}: expected {}, but {} is another", option, expected, now));
   };
   check("vocabulary", run.vocabulary, asked.vocabulary, &Vocabularies::source);
   check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, &Vocabularies::source);
@@ -146,6 +147,7 @@ void write_files(const Config& config, const RunFolder& folder, const Vocabulari
 Ending run(const Config& config,
            const RunFolder& folder,
            const std::optional<Checkpoint>& checkpoint,
+           const std::optional<InitialModel>& initial,
            bool accept_changed_text) {
   Progress progress(stderr);
   const auto device = device_of(config.device);
@@ -155,12 +157,14 @@ Ending run(const Config& config,
 
   std::optional<Vocabularies> stored;
   if (checkpoint) stored = stored_vocabularies(*checkpoint, folder.last);
+  if (initial) stored = stored_vocabularies(initial->checkpoint, initial->file);
   const auto text = read_text(config, std::move(stored), progress);
   const auto schedule = schedule_of(config, text.train.pairs);
   BatchSource source([&](int64_t epoch) { return schedule.epoch(epoch); });
 
   torch::manual_seed(static_cast<uint64_t>(config.seed));
   auto model = make_model(config, text.vocabularies.sizes());
+  if (initial) restore_module(initial->checkpoint, initial->file, *model);
   model->to(device);
   const auto loss_of = [&](const std::vector<int64_t>& indices) {
     auto batch = make_batch(text.train.pairs, indices);
@@ -197,10 +201,9 @@ Ending run(const Config& config,
   std::optional<AdminProfile> profile;
   if (checkpoint) {
     loop.resume(*checkpoint, folder.last, accept_changed_text);
-    if (model->scheme().profiled) {
-      trainee.texts["profile"] = text_of(*checkpoint, "profile", folder.last);
-    }
-  } else if (model->scheme().profiled) {
+    const auto found = checkpoint->texts.find("profile");
+    if (found != checkpoint->texts.end()) trainee.texts["profile"] = found->second;
+  } else if (model->scheme().profiled && !initial) {
     const auto batch = make_batch(text.train.pairs, schedule.epoch(0).front());
     profile = profiled(model, config, [&] {
       summed_loss(*model, batch, device, /*bfloat16=*/false, config.label_smoothing);
@@ -229,6 +232,12 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   for (const auto& file : {config.vocabulary, config.source_vocabulary, config.target_vocabulary}) {
     if (!file.empty() && !resume) Vocabulary::load_file(file);  // before anything takes time
   }
+  const auto initial = load_initial_model(resume ? "" : config.init_from);
+  if (initial) {
+    const auto& [file, checkpoint] = *initial;
+    check_same_model(stored_config(checkpoint, file), config, file);
+    check_same_vocabularies(checkpoint, file, {}, config, "that of " + file);
+  }
   const RunFolder folder(config.run_dir);
   const OpenRun opened(folder,
                        {folder.vocabulary, folder.source_vocabulary, folder.target_vocabulary},
@@ -236,9 +245,13 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   if (const auto& checkpoint = opened.checkpoint()) {
     const auto before = stored_config(*checkpoint, folder.last);
     check_resumable(before, config);
-    check_same_vocabularies(*checkpoint, folder, before, config);
+    check_same_vocabularies(*checkpoint,
+                            folder.last,
+                            before,
+                            config,
+                            "the one with which the run began");
   }
-  return run(config, folder, opened.checkpoint(), accept_changed_text);
+  return run(config, folder, opened.checkpoint(), initial, accept_changed_text);
 }
 
 }  // namespace evenkeel::examples::translation

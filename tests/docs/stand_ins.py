@@ -78,6 +78,11 @@ STAND_INS = [
         "18 layers of width 512 take hours on a CPU",
     ),
     (
+        r"(evenkeel-translate train --init-from .*) --source news.de.gz --target news.en.gz (.*) --max-steps 2000 (.*)",
+        r"\1 --source train.de.gz --target train.en.gz \2 --max-steps 5 --batch-tokens 500 --device cpu \3",
+        "there is no other text",
+    ),
+    (
         r"(evenkeel-translate output-change) --depths 6,18,50,100 --embed-dim 512 --dim-feedforward 2048 (.*)",
         r"\1 --depths 2,4 --embed-dim 32 --dim-feedforward 64 \2",
         "takes minutes on a CPU",

@@ -112,6 +112,43 @@ TEST_F(LanguageModelExampleTest, AResumedRunEqualsTheUnbrokenOneBitForBit) {
   }
 }
 
+TEST_F(LanguageModelExampleTest, BeginsWithTheWeightsOfAnotherRunOfTheSameModel) {
+  const auto first = resolved(config());
+  ASSERT_EQ(train(first, false), Ending::kFinished);
+  auto tuned = config();
+  tuned.run_dir = folder_ / "tuned";
+  tuned.init_from = first.run_dir;
+  tuned.max_steps = 2;
+  ASSERT_EQ(train(resolved(tuned), false), Ending::kFinished);
+  const auto a = load_checkpoint(RunFolder(first.run_dir).best);
+  const auto b = load_checkpoint(RunFolder(tuned.run_dir).earlier(0));
+  for (const auto& [name, tensor] : a.tensors) {
+    EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+  }
+  tuned.run_dir = folder_ / "other";
+  tuned.activation = "relu";
+  EXPECT_EQ(error_of([&] { train(resolved(tuned), false); }),
+            "--activation: expected \"gelu\", as the model of --init-from " +
+                RunFolder(first.run_dir).best + " has it, but got \"relu\"");
+}
+
+TEST_F(LanguageModelExampleTest, AWarmUpIsAShareOfAKnownNumberOfUpdates) {
+  auto c = config();
+  c.max_steps.reset();
+  EXPECT_EQ(resolved(c).decay_steps, 2000);
+  c.after_epochs = 3;
+  EXPECT_EQ(
+      error_of([&] { resolved(c); }),
+      "--decay-steps: expected updates for --warmup-share to be a share of, since --max-steps "
+      "has no limit, but got 0");
+  c.decay_steps = 50;
+  EXPECT_EQ(*resolved(c).max_steps, 0);
+  c.decay_steps = 0;
+  c.warmup_share = 0.0;
+  c.lr_scheduler = "constant";
+  EXPECT_EQ(learning_rate(resolved(c), 1), c.lr);
+}
+
 TEST_F(LanguageModelExampleTest, LearnsTheTextAndWritesIt) {
   auto c = config();
   c.max_steps = 300;

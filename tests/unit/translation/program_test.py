@@ -267,6 +267,15 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done)
         self.assertIn("memory", done.stderr)
 
+    def test_a_run_that_begins_with_a_model_has_its_shape_unless_another_is_said(self):
+        settings = "--max-steps 2 --threads 1 --device cpu".split()
+        done = call("train", *self.text, *settings, "--init-from", "run", "--run-dir", "tuned")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        config = json.loads(Path("tuned/config.json").read_text())
+        self.assertEqual([config[name] for name in ("scheme", "embed-dim", "dropout")], ["tfixup", 16, 0.1])
+        done = call("train", *self.text, *settings, "--init-from", "run", "--embed-dim", 32, "--run-dir", "other")
+        self.assert_refused(done, "--embed-dim: expected 16, as the model of --init-from run/last.safetensors has it")
+
     # Text
 
     def test_lines_of_standard_input_are_refused_as_those_of_a_file(self):

@@ -685,6 +685,89 @@ TEST_F(TrainTest, FollowsTheScheduleThatIsNamed) {
   }
 }
 
+TEST_F(TrainTest, BeginsWithTheWeightsOfAnotherRunAndNothingElseOfIt) {
+  const auto first = short_run();
+  ASSERT_EQ(train(first, false), Ending::kFinished);
+  auto tuned = first;
+  tuned.run_dir = folder_ / "tuned";
+  tuned.init_from = RunFolder(first.run_dir).last;
+  tuned.seed = 7;
+  tuned.lr_scheduler = "constant";
+  tuned.max_steps = 4;
+  std::swap(tuned.source, tuned.target);  // another text, and the same vocabulary
+  ASSERT_EQ(train(tuned, false), Ending::kFinished);
+
+  const auto a = load_checkpoint(RunFolder(first.run_dir).last);
+  const auto b = load_checkpoint(RunFolder(tuned.run_dir).earlier(0));
+  for (const auto& [name, tensor] : a.tensors) {
+    if (name.rfind("model.", 0) == 0 || name == "vocabulary") {
+      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+    }
+    if (name.rfind("optimizer.", 0) == 0) {
+      EXPECT_EQ(b.tensors.at(name).abs().sum().item<double>(), 0.0) << name;
+    }
+  }
+  EXPECT_EQ(values(read_log(tuned.run_dir), "train", "step"), (std::vector<double>{1, 2, 3, 4}));
+
+  auto broken = tuned;
+  broken.run_dir = folder_ / "broken";
+  for (const int64_t steps : {2, 4}) {
+    broken.max_steps = steps;
+    ASSERT_EQ(train(broken, steps > 2), Ending::kFinished);
+  }
+  EXPECT_EQ(values(read_log(broken.run_dir), "train", "loss"),
+            values(read_log(tuned.run_dir), "train", "loss"));
+}
+
+TEST_F(TrainTest, AnInitialModelOfAnotherShapeSchemeOrVocabularyIsRefused) {
+  const auto first = short_run();
+  ASSERT_EQ(train(first, false), Ending::kFinished);
+  const RunFolder folder(first.run_dir);
+  auto tuned = first;
+  tuned.run_dir = folder_ / "tuned";
+  tuned.init_from = first.run_dir;
+  const auto error = [&](const std::function<void(Config&)>& change) {
+    auto config = tuned;
+    change(config);
+    const auto text = error_of<ConfigError>([&] { train(config, false); });
+    EXPECT_FALSE(std::filesystem::exists(config.run_dir));
+    return text;
+  };
+  const auto has = ", as the model of --init-from " + folder.best + " has it, but got ";
+  EXPECT_EQ(error([](Config& c) { c.encoder_layers = 3; }),
+            "--encoder-layers: expected 1" + has + "3");
+  EXPECT_EQ(error([](Config& c) { c.scheme = "pre"; }),
+            "--scheme: expected \"admin-o1\"" + has + "\"pre\"");
+  EXPECT_EQ(error([](Config& c) { c.separate_vocabularies = 1; }),
+            "--separate-vocabularies: expected 0" + has + "1");
+  const auto lines = read_lines(first.source.front());
+  std::ofstream(folder_ / "other.model")
+      << Vocabulary::train(lines, 40, VocabularyOptions()).serialized();
+  EXPECT_EQ(error([&](Config& c) { c.vocabulary = folder_ / "other.model"; }),
+            "--vocabulary: expected that of " + folder.best + ", but " + (folder_ / "other.model") +
+                " is another");
+  EXPECT_EQ(error_of<CheckpointError>([&] {
+              auto config = tuned;
+              config.init_from = folder_ / "missing";
+              train(config, false);
+            }),
+            (folder_ / "missing") + ": No such file or directory");
+}
+
+TEST_F(TrainTest, AProfiledModelIsNotProfiledAnewWhereItBegins) {
+  auto config = short_run();
+  config.scheme = "admin-profiled";
+  config.max_steps = 2;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  auto tuned = config;
+  tuned.run_dir = folder_ / "tuned";
+  tuned.init_from = config.run_dir;
+  ASSERT_EQ(train(tuned, false), Ending::kFinished);
+  EXPECT_EQ(read_log(tuned.run_dir).front()["event"], "train");
+  tuned.max_steps = 3;
+  EXPECT_EQ(train(tuned, true), Ending::kFinished);
+}
+
 TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
   auto config = short_run();
   config.vocab_size = 30;  // so that sentences have more pieces

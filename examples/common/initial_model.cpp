@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+#include "initial_model.hpp"
+
+#include "run_files.hpp"
+
+#include <utility>
+
+namespace evenkeel::examples {
+
+std::optional<InitialModel> load_initial_model(const std::string& folder_or_file) {
+  if (folder_or_file.empty()) return std::nullopt;
+  auto file = model_file(folder_or_file);
+  auto checkpoint = load_checkpoint(file);
+  return InitialModel{std::move(file), std::move(checkpoint)};
+}
+
+}  // namespace evenkeel::examples

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "checkpoint.hpp"
+#include "settings.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace evenkeel::examples {
+
+/// A trained model with whose weights a run begins.
+struct InitialModel {
+  std::string file;
+  Checkpoint checkpoint;
+};
+
+/// The model that --init-from names, a run's folder or one of its checkpoints; nothing for an empty
+/// name. Throws CheckpointError.
+std::optional<InitialModel> load_initial_model(const std::string& folder_or_file);
+
+// The following work on any `Config` that has `model_settings(config)`, found by argument-dependent
+// lookup: the names of the settings that describe a model.
+
+/// `config` with the model of another one.
+template <typename Config>
+Config with_model_of(Config config, const Config& other) {
+  const auto all = settings_to_json(other);
+  auto of_model = nlohmann::json::object();
+  for (const auto& name : model_settings(other)) of_model[name] = all.at(name);
+  return settings_from_json(of_model, std::move(config), "config");
+}
+
+/// Throws ConfigError, which names the setting, unless `asked` has the model of `trained`, which is
+/// that of `file`.
+template <typename Config>
+void check_same_model(const Config& trained, const Config& asked, const std::string& file) {
+  const auto before = settings_to_json(trained);
+  const auto now = settings_to_json(asked);
+  for (const auto& name : model_settings(trained)) {
+    expect(before.at(name) == now.at(name),
+           name,
+           fmt::format("{}, as the model of --init-from {} has it", before.at(name).dump(), file),
+           now.at(name));
+  }
+}
+
+}  // namespace evenkeel::examples
