@@ -213,4 +213,5 @@ set(EVENKEEL_HEADERS
     include/evenkeel/train/detail/parameter_list.hpp
     include/evenkeel/train/fused_adam.hpp
     include/evenkeel/train/fused_adam_options.hpp
+    include/evenkeel/train/moving_average.hpp
     include/evenkeel/train/schedule.hpp)

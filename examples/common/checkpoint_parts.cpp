@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <torch/utils.h>
 
+#include <cstddef>
 #include <cstring>
 #include <set>
 #include <string_view>
@@ -18,6 +19,7 @@ namespace evenkeel::examples {
 namespace {
 
 constexpr const char* kModel = "model.";
+constexpr const char* kAverage = "average.";  // of the parameter of that name
 
 // Parameters and buffers with their names in the checkpoint.
 std::vector<std::pair<std::string, torch::Tensor>> tensors_of(const torch::nn::Module& module) {
@@ -60,6 +62,36 @@ void restore_module(const Checkpoint& checkpoint,
   }
   const torch::NoGradGuard no_grad;
   for (auto [name, tensor] : tensors) tensor.copy_(checkpoint.tensors.at(name));
+}
+
+void store_averages(Checkpoint& checkpoint,
+                    const torch::nn::Module& module,
+                    const std::vector<torch::Tensor>& averages) {
+  size_t i = 0;
+  for (const auto& item : module.named_parameters()) {
+    checkpoint.tensors[kAverage + item.key()] = averages[i++];
+  }
+}
+
+void restore_averages(const Checkpoint& checkpoint,
+                      const std::string& file,
+                      const torch::nn::Module& module,
+                      const std::vector<torch::Tensor>& averages) {
+  size_t i = 0;
+  for (const auto& item : module.named_parameters()) {
+    const auto& average = averages[i++];
+    average.copy_(tensor_like(checkpoint, kAverage + item.key(), average, file));
+  }
+}
+
+void use_averages(Checkpoint& checkpoint) {
+  const std::string prefix = kAverage;
+  auto& tensors = checkpoint.tensors;
+  for (auto item = tensors.lower_bound(prefix);
+       item != tensors.end() && item->first.rfind(prefix, 0) == 0;
+       item = tensors.erase(item)) {
+    tensors[kModel + item->first.substr(prefix.size())] = item->second;
+  }
 }
 
 const torch::Tensor& tensor_like(const Checkpoint& checkpoint,

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace evenkeel::examples {
 
@@ -20,6 +21,21 @@ void store_module(Checkpoint& checkpoint, const torch::nn::Module& module);
 void restore_module(const Checkpoint& checkpoint,
                     const std::string& file,
                     torch::nn::Module& module);
+
+/// Adds the averages of a model's parameters, which are in their order.
+void store_averages(Checkpoint& checkpoint,
+                    const torch::nn::Module& module,
+                    const std::vector<torch::Tensor>& averages);
+
+/// Copies them back. Throws CheckpointError as `restore_module` does.
+void restore_averages(const Checkpoint& checkpoint,
+                      const std::string& file,
+                      const torch::nn::Module& module,
+                      const std::vector<torch::Tensor>& averages);
+
+/// Makes the averages of a checkpoint, if it has any, its model: that is what a run of which they
+/// are kept has validated.
+void use_averages(Checkpoint& checkpoint);
 
 /// A tensor of a checkpoint. Throws CheckpointError unless it is there, of the shape and dtype of
 /// `like` and finite.

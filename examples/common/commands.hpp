@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "average.hpp"
 #include "files.hpp"
 #include "initial_model.hpp"
+#include "options.hpp"
 #include "run_files.hpp"
 #include "settings.hpp"
 
@@ -11,6 +13,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -131,6 +134,38 @@ struct TrainCommand {
   bool resume = false;
   bool accept_changed_text = false;
   SettingWords<Config> words;
+};
+
+/// `average`: one model of several checkpoints.
+struct AverageCommand {
+  explicit AverageCommand(CLI::App& app)
+      : command(app.add_subcommand("average", "average the weights of several checkpoints")) {
+    auto* run = command->add_option("--run-dir", run_dir, "folder of a run");
+    add_integer(*command, "--last", last, "its last checkpoints; how many", 1, 10'000)->needs(run);
+    command->add_option("--checkpoints", checkpoints, "files of checkpoints")->excludes(run);
+    command->add_option("--output", output, "the checkpoint that is written")->required();
+  }
+
+  /// `stored` reads the config of a checkpoint.
+  template <typename Stored>
+  void run(const Stored& stored) const {
+    if (run_dir.empty() && checkpoints.empty()) {
+      throw ConfigError("--checkpoints: expected checkpoints, or a --run-dir, but got neither");
+    }
+    check_writable(output);
+    const auto files = run_dir.empty() ? checkpoints : last_checkpoints(run_dir, last);
+    const auto average = average_checkpoints(files);
+    for (const auto& each : files) {
+      const auto config = stored(load_checkpoint(each), each);
+      check_same_model(stored(average, files.back()), config, files.back());
+    }
+    save_checkpoint(average, output);
+  }
+
+  CLI::App* command;
+  std::string run_dir, output;
+  std::vector<std::string> checkpoints;
+  int64_t last = 5;
 };
 
 }  // namespace evenkeel::examples

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "initial_model.hpp"
 
+#include "checkpoint_parts.hpp"
 #include "run_files.hpp"
 
 #include <utility>
@@ -11,6 +12,7 @@ std::optional<InitialModel> load_initial_model(const std::string& folder_or_file
   if (folder_or_file.empty()) return std::nullopt;
   auto file = model_file(folder_or_file);
   auto checkpoint = load_checkpoint(file);
+  use_averages(checkpoint);
   return InitialModel{std::move(file), std::move(checkpoint)};
 }
 

@@ -36,15 +36,15 @@ Config with_model_of(Config config, const Config& other) {
 }
 
 /// Throws ConfigError, which names the setting, unless `asked` has the model of `trained`, which is
-/// that of `file`.
+/// `whose`, as in "the model of --init-from FILE".
 template <typename Config>
-void check_same_model(const Config& trained, const Config& asked, const std::string& file) {
+void check_same_model(const Config& trained, const Config& asked, const std::string& whose) {
   const auto before = settings_to_json(trained);
   const auto now = settings_to_json(asked);
   for (const auto& name : model_settings(trained)) {
     expect(before.at(name) == now.at(name),
            name,
-           fmt::format("{}, as the model of --init-from {} has it", before.at(name).dump(), file),
+           fmt::format("{}, as {} has it", before.at(name).dump(), whose),
            now.at(name));
   }
 }

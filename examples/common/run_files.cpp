@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -45,28 +44,33 @@ void check_free(const RunFiles& files, const std::vector<std::string>& others) {
   }
 }
 
+std::vector<int64_t> earlier_updates(const RunFiles& files) {
+  std::vector<int64_t> found;
+  std::error_code no_folder;
+  for (const auto& entry : std::filesystem::directory_iterator(files.path, no_folder)) {
+    const auto name = entry.path().stem().string();  // step-N
+    const auto step =
+        parse_integer(std::string_view(name).substr(std::min<size_t>(5, name.size())));
+    if (step && entry.path().string() == files.earlier(*step)) found.push_back(*step);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 Checkpoint load_last(const RunFiles& files) {
   try {
     return load_checkpoint(files.last);
   } catch (const CheckpointError& error) {
-    std::optional<int64_t> newest;
-    std::error_code no_folder;
-    for (const auto& entry : std::filesystem::directory_iterator(files.path, no_folder)) {
-      const auto name = entry.path().stem().string();  // step-N
-      const auto step =
-          parse_integer(std::string_view(name).substr(std::min<size_t>(5, name.size())));
-      if (!step || entry.path().string() != files.earlier(*step)) continue;
-      newest = std::max(newest.value_or(*step), *step);
-    }
+    const auto earlier = earlier_updates(files);
     std::error_code unknown;
-    if (!newest && !std::filesystem::exists(files.last, unknown)) {
+    if (earlier.empty() && !std::filesystem::exists(files.last, unknown)) {
       throw CheckpointError(std::string(error.what()) +
                             "; a run without a checkpoint is begun again without --resume");
     }
-    if (!newest) throw;
+    if (earlier.empty()) throw;
     throw CheckpointError(fmt::format("{}; to go on from the checkpoint before it, rename {} to {}",
                                       error.what(),
-                                      files.earlier(*newest),
+                                      files.earlier(earlier.back()),
                                       files.last));
   }
 }

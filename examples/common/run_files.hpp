@@ -49,6 +49,9 @@ bool exists(const std::string& file);
 /// of RunFiles.
 void check_free(const RunFiles& files, const std::vector<std::string>& others);
 
+/// The updates of the checkpoints of a run that are kept beside the last, in ascending order.
+std::vector<int64_t> earlier_updates(const RunFiles& files);
+
 /// The last checkpoint of a run. The error for one that cannot be used names the one before it.
 Checkpoint load_last(const RunFiles& files);
 

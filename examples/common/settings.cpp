@@ -55,6 +55,7 @@ void check_run_settings(const RunSettings& c, bool validates) {
          "early-stopping",
          "text to validate on",
          c.early_stopping);
+  expect_share("exponential-smoothing", c.exponential_smoothing);
   expect(c.dtype == "float32" || c.dtype == "bfloat16", "dtype", "float32 or bfloat16", c.dtype);
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
 }

@@ -43,6 +43,7 @@ struct RunSettings {
   std::string dtype = "float32";        ///< float32, or bfloat16 by autocast.
   int64_t threads = 0;                  ///< Threads on the CPU; 0 for LibTorch's default.
   int64_t seed = 1;                     ///< Seed of weights, batches and dropout.
+  double exponential_smoothing = 0.0;   ///< Share of new weights in their averages; 0: none.
   std::string init_from;                ///< A trained model with whose weights the run begins.
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
 };
@@ -88,6 +89,10 @@ void for_each_run_setting(AnySettings& c, Visit&& visit) {
         c.divergence_retries,
         "times that a diverged run goes back to its last checkpoint, at half the rate",
         true);
+  visit("exponential-smoothing",
+        c.exponential_smoothing,
+        "share of new weights in averages that are validated and kept, such as 1e-4; 0: none",
+        false);
   visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
   visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
   visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);

@@ -198,6 +198,7 @@ bool TrainLoop::validate(bool regular) {
   validator_.validated(updates());
   if (!validator_.any()) return true;
   if (!finite()) return false;
+  const auto averages = step_.use_averages();
   auto report = validator_.measure();
   const auto better = validator_.compare(report, progress_);
   if (regular) validator_.count(report, settings_.early_stopping_epsilon);

@@ -17,13 +17,16 @@ UpdateStep::UpdateStep(std::shared_ptr<torch::nn::Module> model,
                        std::unique_ptr<train::FusedAdam> optimizer,
                        torch::Device device,
                        LossOf loss_of,
-                       Schedule schedule)
+                       Schedule schedule,
+                       double smoothing)
     : model_(std::move(model)),
       optimizer_(std::move(optimizer)),
       device_(device),
       loss_of_(std::move(loss_of)),
       schedule_(std::move(schedule)),
-      device_loss_(torch::zeros({}, torch::dtype(torch::kFloat64).device(device))) {}
+      device_loss_(torch::zeros({}, torch::dtype(torch::kFloat64).device(device))) {
+  if (smoothing > 0.0) average_.emplace(model_->parameters(), smoothing);
+}
 
 int64_t UpdateStep::update(const std::vector<std::vector<int64_t>>& batches) {
   std::vector<BatchLoss> losses;
@@ -37,6 +40,7 @@ int64_t UpdateStep::update(const std::vector<std::vector<int64_t>>& batches) {
   }
   ++state_.updates;
   optimizer_->step(learning_rate());
+  if (average_) average_->update(state_.updates);
   optimizer_->zero_grad();
   state_.tokens += tokens;
   state_.window_tokens += tokens;
@@ -71,8 +75,15 @@ bool UpdateStep::made() const {
   return optimizer_->grad_norm().isfinite().item<bool>();
 }
 
+std::unique_ptr<train::UseAverages> UpdateStep::use_averages() const {
+  return average_ ? std::make_unique<train::UseAverages>(*average_) : nullptr;
+}
+
 bool UpdateStep::finite() {
   auto tensors = model_->parameters();
+  if (average_) {
+    tensors.insert(tensors.end(), average_->averages().begin(), average_->averages().end());
+  }
   for (const auto& parameter : model_->parameters()) {
     const auto& state = optimizer_->state_of(parameter);
     tensors.push_back(state.exp_avg());
@@ -84,6 +95,7 @@ bool UpdateStep::finite() {
 
 void UpdateStep::store(Checkpoint& checkpoint) {
   store_module(checkpoint, *model_);
+  if (average_) store_averages(checkpoint, *model_, average_->averages());
   store_training(checkpoint, *model_, *optimizer_, device_);
 }
 
@@ -91,6 +103,7 @@ void UpdateStep::restore(const Checkpoint& checkpoint,
                          const StepState& state,
                          const std::string& file) {
   restore_module(checkpoint, file, *model_);
+  if (average_) restore_averages(checkpoint, file, *model_, average_->averages());
   restore_training(checkpoint, file, *model_, *optimizer_, device_);
   state_ = state;
   gains_change_ = true;

@@ -5,6 +5,7 @@
 #include "run_state.hpp"
 
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/moving_average.hpp>
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,12 +45,14 @@ class UpdateStep {
   /// The learning rate of an update, from 1.
   using Schedule = std::function<double(int64_t update)>;
 
-  /// `optimizer` has the parameters of `model`, which are on `device`.
+  /// `optimizer` has the parameters of `model`, which are on `device`. With `smoothing` above 0,
+  /// the step keeps exponential moving averages of them; see `moving_average_share()`.
   UpdateStep(std::shared_ptr<torch::nn::Module> model,
              std::unique_ptr<train::FusedAdam> optimizer,
              torch::Device device,
              LossOf loss_of,
-             Schedule schedule);
+             Schedule schedule,
+             double smoothing = 0.0);
 
   /// One update of the weights, by the mean loss of all tokens of the batches. Returns the number
   /// of tokens. Does not wait for a GPU.
@@ -81,7 +85,11 @@ class UpdateStep {
   /// Whether the last update was made.
   bool made() const;
 
-  /// Whether all weights, buffers and Adam's means are finite; waits for the device.
+  /// The model has its averages while this lives; nothing where there are none.
+  std::unique_ptr<train::UseAverages> use_averages() const;
+
+  /// Whether all weights, their averages, buffers and Adam's means are finite; waits for the
+  /// device.
   bool finite();
 
   torch::Device device() const { return device_; }
@@ -99,6 +107,7 @@ class UpdateStep {
   torch::Device device_;
   LossOf loss_of_;
   Schedule schedule_;
+  std::optional<train::ExponentialMovingAverage> average_;
   StepState state_;
   bool gains_change_ = true;   // gains that follow the training step
   torch::Tensor device_loss_;  // sum since the last look, on the device

@@ -70,6 +70,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
   TrainCommand<Config> train_command(app);
+  AverageCommand average_command(app);
   GenerateCommand generate_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
   ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
@@ -81,6 +82,7 @@ int run(int argc, char** argv) {
     const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
+  if (*average_command.command) average_command.run(stored_config);
   if (*generate_command.command) generate_command.run();
   if (*schemes_command.command) schemes_command.run();
   if (*inits_command.command) inits_command.run();

@@ -39,7 +39,8 @@ Tokenizer stored_tokenizer(const Checkpoint& checkpoint,
 
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device) {
   const auto file = model_file(folder_or_file);
-  const auto checkpoint = load_checkpoint(file);
+  auto checkpoint = load_checkpoint(file);
+  use_averages(checkpoint);
   auto config = stored_config(checkpoint, file);
   config.device = device;
   auto tokenizer = stored_tokenizer(checkpoint, config, file);

@@ -152,9 +152,13 @@ Ending run(const Config& config,
     return BatchLoss{count * text.length(),
                      [&, rows] { return summed_loss(*model, rows, bfloat16); }};
   };
-  UpdateStep step(model.ptr(), make_optimizer(config, model), device, loss_of, [&](int64_t update) {
-    return learning_rate(config, update);
-  });
+  UpdateStep step(
+      model.ptr(),
+      make_optimizer(config, model),
+      device,
+      loss_of,
+      [&](int64_t update) { return learning_rate(config, update); },
+      config.exponential_smoothing);
 
   Validator::Measure measure;
   std::optional<PackedText> valid;
@@ -189,7 +193,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   const auto initial = load_initial_model(resume ? "" : config.init_from);
   if (initial) {
     const auto& [file, checkpoint] = *initial;
-    check_same_model(stored_config(checkpoint, file), config, file);
+    check_same_model(stored_config(checkpoint, file), config, "the model of --init-from " + file);
     check_same_vocabulary(*initial, config);
   }
   const RunFolder folder(config.run_dir);

@@ -195,6 +195,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
   TrainCommand<Config> train_command(app);
+  AverageCommand average_command(app);
   TranslateCommand translate_command(app);
   ExportCommand export_command(app);
   ScoreCommand score_command(app);
@@ -209,6 +210,7 @@ int run(int argc, char** argv) {
     const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
+  if (*average_command.command) average_command.run(stored_config);
   if (*translate_command.command) translate_command.run();
   if (*export_command.command) export_command.run();
   if (*score_command.command) score_command.run();

@@ -43,7 +43,8 @@ Vocabularies stored_vocabularies(const Checkpoint& checkpoint, const std::string
 
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device) {
   const auto file = model_file(folder_or_file);
-  const auto checkpoint = load_checkpoint(file);
+  auto checkpoint = load_checkpoint(file);
+  use_averages(checkpoint);
   auto config = stored_config(checkpoint, file);
   config.device = device;
   auto vocabularies = stored_vocabularies(checkpoint, file);

@@ -178,7 +178,8 @@ Ending run(const Config& config,
       std::make_unique<train::FusedAdam>(model->parameters(), adam_options(config)),
       device,
       loss_of,
-      [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); });
+      [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); },
+      config.exponential_smoothing);
 
   Validator::Measure measure;
   if (!text.valid.pairs.empty()) {
@@ -235,7 +236,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   const auto initial = load_initial_model(resume ? "" : config.init_from);
   if (initial) {
     const auto& [file, checkpoint] = *initial;
-    check_same_model(stored_config(checkpoint, file), config, file);
+    check_same_model(stored_config(checkpoint, file), config, "the model of --init-from " + file);
     check_same_vocabularies(checkpoint, file, {}, config, "that of " + file);
   }
   const RunFolder folder(config.run_dir);

@@ -18,7 +18,7 @@ namespace evenkeel::examples {
 /// A linear layer that learns to give numbers back, from 0 to 7, one a token: what the parts of a
 /// training run need to be tried without any text.
 struct SmallModel {
-  explicit SmallModel(double lr = 1e-2, double max_norm = 0.0)
+  explicit SmallModel(double lr = 1e-2, double max_norm = 0.0, double smoothing = 0.0)
       : linear(1, 1),
         step(
             linear.ptr(),
@@ -33,7 +33,8 @@ struct SmallModel {
                                  return spoil ? spoil(loss) : loss;
                                }};
             },
-            [lr](int64_t) { return lr; }) {}
+            [lr](int64_t) { return lr; },
+            smoothing) {}
 
   torch::nn::Linear linear;
   std::function<torch::Tensor(const torch::Tensor& loss)> spoil;  ///< Changes a loss, if set.

@@ -2,6 +2,7 @@
 #include "common/update_step.hpp"
 
 #include "all_close.hpp"
+#include "common/checkpoint_parts.hpp"
 #include "small_model.hpp"
 
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 namespace evenkeel::examples {
@@ -87,7 +89,7 @@ TEST_F(UpdateStepTest, SeesWeightsAndMeansThatAreNotFinite) {
 }
 
 TEST_F(UpdateStepTest, GoesOnFromACheckpointBitForBit) {
-  SmallModel unbroken;
+  SmallModel unbroken(1e-2, 0.0, /*smoothing=*/0.1);
   Checkpoint checkpoint;
   StepState state;
   for (int64_t i = 0; i < 6; ++i) {
@@ -99,7 +101,7 @@ TEST_F(UpdateStepTest, GoesOnFromACheckpointBitForBit) {
     }
     unbroken.step.update({{i, i + 1}});
   }
-  SmallModel broken;
+  SmallModel broken(1e-2, 0.0, /*smoothing=*/0.1);
   broken.step.update({{7}});
   broken.step.restore(checkpoint, state, "last");
   for (int64_t i = 3; i < 6; ++i) broken.step.update({{i, i + 1}});
@@ -107,6 +109,38 @@ TEST_F(UpdateStepTest, GoesOnFromACheckpointBitForBit) {
   EXPECT_TRUE(torch::equal(broken.linear->bias, unbroken.linear->bias));
   EXPECT_EQ(broken.step.state().updates, 6);
   EXPECT_EQ(broken.step.window_loss(), unbroken.step.window_loss());
+  const auto a = broken.step.use_averages();
+  const auto b = unbroken.step.use_averages();
+  EXPECT_TRUE(torch::equal(broken.linear->weight, unbroken.linear->weight));
+}
+
+TEST_F(UpdateStepTest, KeepsAveragesOfTheWeightsWhereTheyAreAskedFor) {
+  EXPECT_EQ(SmallModel().step.use_averages(), nullptr);
+  SmallModel model(1e-1, 0.0, /*smoothing=*/1e-4);
+  const auto first = model.linear->weight.detach().clone();
+  model.step.update({{1, 2}});
+  const auto second = model.linear->weight.detach().clone();
+  {
+    const auto averages = model.step.use_averages();
+    EXPECT_TRUE(all_close(model.linear->weight, first + 9.0 / 11.0 * (second - first)));
+    EXPECT_FALSE(torch::equal(model.linear->weight, second));
+  }
+  EXPECT_TRUE(torch::equal(model.linear->weight, second));
+
+  Checkpoint checkpoint;
+  model.step.store(checkpoint);
+  const auto average = checkpoint.tensors.at("average.weight");
+  checkpoint.tensors.erase("average.bias");
+  std::string text;
+  try {
+    model.step.restore(checkpoint, StepState(), "last");
+  } catch (const CheckpointError& error) {
+    text = error.what();
+  }
+  EXPECT_EQ(text, "last: expected average.bias, Float of shape [1], but it is missing");
+  use_averages(checkpoint);
+  EXPECT_TRUE(torch::equal(checkpoint.tensors.at("model.weight"), average));
+  EXPECT_EQ(checkpoint.tensors.count("average.weight"), 0U);
 }
 
 }  // namespace

@@ -276,6 +276,18 @@ class ProgramTest(unittest.TestCase):
         done = call("train", *self.text, *settings, "--init-from", "run", "--embed-dim", 32, "--run-dir", "other")
         self.assert_refused(done, "--embed-dim: expected 16, as the model of --init-from run/last.safetensors has it")
 
+    def test_checkpoints_are_averaged_to_a_model_that_translates(self):
+        done = self.train("averaged", "--max-steps", 6, "--save-every", 2, "--keep-last", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = call("average", "--run-dir", "averaged", "--last", 3, "--output", "average.safetensors")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = call("translate", "--run-dir", "average.safetensors", "--input", "five.en")
+        self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 5), done.stderr)
+        done = call("average", "--run-dir", "averaged", "--last", 4, "--output", "more.safetensors")
+        self.assert_refused(done, "--last: expected at most 3, the checkpoints in averaged, but got 4")
+        self.assert_refused(call("average", "--output", "none.safetensors"), "--checkpoints: expected checkpoints")
+        self.assertEqual([name for name in ("more", "none") if Path(name + ".safetensors").exists()], [])
+
     # Text
 
     def test_lines_of_standard_input_are_refused_as_those_of_a_file(self):

@@ -768,6 +768,36 @@ TEST_F(TrainTest, AProfiledModelIsNotProfiledAnewWhereItBegins) {
   EXPECT_EQ(train(tuned, true), Ending::kFinished);
 }
 
+TEST_F(TrainTest, ValidatesKeepsAndTranslatesWithTheAveragesAndGoesOnBitForBit) {
+  auto unbroken = short_run();
+  unbroken.exponential_smoothing = 1e-2;
+  unbroken.valid_metrics = {"ce-mean-words"};
+  unbroken.lr = 1e-2;
+  unbroken.max_steps = unbroken.valid_every = 12;
+  ASSERT_EQ(train(unbroken, false), Ending::kFinished);
+  auto broken = unbroken;
+  broken.run_dir = folder_ / "broken";
+  for (const int64_t steps : {5, 12}) {
+    broken.max_steps = steps;
+    ASSERT_EQ(train(broken, steps > 5), Ending::kFinished);
+  }
+  const RunFolder folder(unbroken.run_dir);
+  const auto a = load_checkpoint(folder.last);
+  const auto b = load_checkpoint(RunFolder(broken.run_dir).last);
+  for (const auto& [name, tensor] : a.tensors) {
+    EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+  }
+
+  const std::string weight = "src_embedding.weight";
+  const auto& average = a.tensors.at("average." + weight);
+  EXPECT_FALSE(torch::equal(average, a.tensors.at("model." + weight)));
+  const auto best = load_checkpoint(folder.best);
+  EXPECT_TRUE(torch::equal(best.tensors.at("model." + weight), average));
+  EXPECT_EQ(best.tensors.count("average." + weight), 0U);
+  const auto trained = load_trained(folder.last, "cpu");
+  EXPECT_TRUE(torch::equal(trained.model->src_embedding->weight, average));
+}
+
 TEST_F(TrainTest, TextWithoutAPairThatFitsIsToldByFileAndOption) {
   auto config = short_run();
   config.vocab_size = 30;  // so that sentences have more pieces
