@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "bleu.hpp"
 
-#include "common/text.hpp"
+#include "check_counts.hpp"
+#include "ngrams.hpp"
+#include "words.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,8 +11,6 @@
 #include <iomanip>
 #include <locale>
 #include <sstream>
-#include <stdexcept>
-#include <unordered_map>
 #include <utility>
 
 namespace evenkeel::examples::translation {
@@ -72,86 +72,11 @@ std::string rewrite_neighbours(const std::string& text,
   return result;
 }
 
-std::string_view without_trailing_space(std::string_view text) {
-  std::size_t end = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto space = leading_space(text.substr(i));
-    i += std::max<std::size_t>(space, 1);
-    end = space == 0 ? i : end;
-  }
-  return text.substr(0, end);
-}
-
-std::vector<std::string_view> split(std::string_view text) {
-  std::vector<std::string_view> words;
-  std::size_t start = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto space = leading_space(text.substr(i));
-    if (space == 0) {
-      ++i;
-      continue;
-    }
-    if (i > start) {
-      words.push_back(text.substr(start, i - start));
-    }
-    i += space;
-    start = i;
-  }
-  if (start < text.size()) {
-    words.push_back(text.substr(start));
-  }
-  return words;
-}
-
-using NGram = std::array<int64_t, kMaxOrder>;  // numbers of its tokens, then -1
-
-// Maps equal tokens to equal numbers.
-class TokenNumbers {
- public:
-  std::vector<int64_t> operator()(std::string_view line) {
-    // sacreBLEU strips first, so that the rule for "-\n" does not apply to a hyphen at the end of
-    // the line
-    const std::string tokens = tokenize_13a(without_trailing_space(line));
-    std::vector<int64_t> numbers;
-    for (const auto token : split(tokens)) {
-      const auto next = static_cast<int64_t>(numbers_.size());
-      numbers.push_back(numbers_.emplace(token, next).first->second);
-    }
-    return numbers;
-  }
-
- private:
-  std::unordered_map<std::string, int64_t> numbers_;
-};
-
-std::vector<NGram> sorted_ngrams(const std::vector<int64_t>& tokens, std::size_t order) {
-  std::vector<NGram> ngrams;
-  for (std::size_t i = 0; i + order <= tokens.size(); ++i) {
-    NGram ngram;
-    ngram.fill(-1);
-    for (std::size_t k = 0; k < order; ++k) {
-      ngram[k] = tokens[i + k];
-    }
-    ngrams.push_back(ngram);
-  }
-  std::sort(ngrams.begin(), ngrams.end());
-  return ngrams;
-}
-
-int64_t count_common(const std::vector<NGram>& a, const std::vector<NGram>& b) {
-  int64_t common = 0;
-  for (auto i = a.begin(), k = b.begin(); i != a.end() && k != b.end();) {
-    if (*i < *k) {
-      ++i;
-    } else if (*k < *i) {
-      ++k;
-    } else {
-      ++common;
-      ++i;
-      ++k;
-    }
-  }
-  return common;
+// The numbers of a line's tokens. sacreBLEU strips first, so that the rule for "-\n" does not apply
+// to a hyphen at the end of the line.
+std::vector<int64_t> numbers_of(WordNumbers& numbers, std::string_view line) {
+  const std::string tokens = tokenize_13a(without_trailing_space(line));
+  return numbers(split_words(tokens));
 }
 
 // Computes score, precisions and penalty from the counts.
@@ -214,7 +139,7 @@ std::string tokenize_13a(std::string_view line) {
   spaced = rewrite_neighbours(spaced, hyphen_after_digit, "", " ", " ");
 
   std::string result;
-  for (const auto word : split(spaced)) {
+  for (const auto word : split_words(spaced)) {
     result.append(result.empty() ? "" : " ").append(word);
   }
   return result;
@@ -222,22 +147,19 @@ std::string tokenize_13a(std::string_view line) {
 
 Bleu corpus_bleu(const std::vector<std::string>& hypotheses,
                  const std::vector<std::string>& references) {
-  if (hypotheses.empty() || hypotheses.size() != references.size()) {
-    throw std::invalid_argument(
-        "corpus_bleu: expected as many hypotheses as references, at least one, but got " +
-        std::to_string(hypotheses.size()) + " and " + std::to_string(references.size()));
-  }
+  check_counts("corpus_bleu", hypotheses, references);
   Bleu bleu;
-  TokenNumbers numbers;
+  WordNumbers numbers;
   for (std::size_t i = 0; i < hypotheses.size(); ++i) {
-    const auto hypothesis = numbers(hypotheses[i]);
-    const auto reference = numbers(references[i]);
+    const auto hypothesis = numbers_of(numbers, hypotheses[i]);
+    const auto reference = numbers_of(numbers, references[i]);
     bleu.hypothesis_length += static_cast<int64_t>(hypothesis.size());
     bleu.reference_length += static_cast<int64_t>(reference.size());
     for (std::size_t order = 1; order <= kMaxOrder; ++order) {
-      const auto ngrams = sorted_ngrams(hypothesis, order);
+      const auto ngrams = sorted_ngrams<kMaxOrder>(hypothesis, order);
       bleu.totals[order - 1] += static_cast<int64_t>(ngrams.size());
-      bleu.counts[order - 1] += count_common(ngrams, sorted_ngrams(reference, order));
+      bleu.counts[order - 1] +=
+          count_common<kMaxOrder>(ngrams, sorted_ngrams<kMaxOrder>(reference, order));
     }
   }
   finish(bleu);

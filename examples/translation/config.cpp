@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "text_metrics.hpp"
+
 #include <evenkeel/init/inits.hpp>
 #include <evenkeel/residual/branch_norm.hpp>
 
@@ -59,10 +61,10 @@ namespace {
 void check_valid_metrics(const Config& c) {
   std::set<std::string> seen;
   for (const auto& metric : c.valid_metrics) {
-    const bool translates = metric == "bleu";
+    const bool translates = find_text_metric(metric) != nullptr;
     expect(translates || metric == "ce-mean-words" || metric == "perplexity",
            "valid-metrics",
-           "bleu, ce-mean-words or perplexity",
+           "bleu, chrf, ter, ce-mean-words or perplexity",
            value_of(metric));
     expect(!translates || c.valid_sentences > 0,
            "valid-metrics",

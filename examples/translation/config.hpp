@@ -104,7 +104,8 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);
   visit("valid-metrics",
         c.valid_metrics,
-        "bleu, ce-mean-words (the loss), perplexity; the first decides which model is the best",
+        "bleu, chrf, ter, ce-mean-words (the loss), perplexity; the first decides which model is "
+        "the best",
         true);
   for_each_run_setting(c, visit);
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "bleu.hpp"
 #include "common/commands.hpp"
 #include "common/files.hpp"
 #include "common/line_reader.hpp"
@@ -12,6 +11,7 @@
 #include "measure.hpp"
 #include "parallel_text.hpp"
 #include "run_folder.hpp"
+#include "text_metrics.hpp"
 #include "train.hpp"
 #include "translate_lines.hpp"
 
@@ -96,26 +96,33 @@ struct ExportCommand {
 
 struct ScoreCommand {
   explicit ScoreCommand(CLI::App& app)
-      : command(app.add_subcommand("score", "BLEU of translations, equal to sacreBLEU's default")) {
+      : command(app.add_subcommand("score",
+                                   "BLEU, chrF and TER of translations, as sacreBLEU has them")) {
     command->add_option("--hypothesis", hypothesis, "translations, one per line")->required();
     command->add_option("--reference", reference, "reference translations")->required();
+    command->add_option("--metrics", metrics, "bleu, chrf and ter, one or several")
+        ->check(CLI::IsMember({"bleu", "chrf", "ter"}))
+        ->capture_default_str();
     command->add_flag("--json", as_json, "print JSON");
   }
 
   void run() const {
     const auto text = read_parallel({hypothesis}, {reference});
-    const auto bleu = corpus_bleu(text.source, text.target);
-    const nlohmann::json json{{"bleu", bleu.score},
-                              {"precisions", bleu.precisions},
-                              {"brevity_penalty", bleu.brevity_penalty},
-                              {"hypothesis_length", bleu.hypothesis_length},
-                              {"reference_length", bleu.reference_length},
-                              {"text", to_string(bleu)}};
-    write_file("", (as_json ? json.dump() : to_string(bleu)) + "\n");
+    nlohmann::json json;
+    std::string lines;
+    for (const auto& name : metrics) {
+      const auto& metric = *find_text_metric(name);
+      const auto score = metric.score(text.source, text.target);
+      json[name] = score.value;
+      json["signatures"][name] = metric.signature;
+      lines += with_signature(metric, score.line) + "\n";
+    }
+    write_file("", as_json ? json.dump() + "\n" : lines);
   }
 
   CLI::App* command;
   std::string hypothesis, reference;
+  std::vector<std::string> metrics{"bleu"};
   bool as_json = false;
 };
 

@@ -187,9 +187,10 @@ Ending run(const Config& config,
     options.batch_tokens = config.batch_tokens;
     options.max_length = config.max_length;
     options.sentences = config.valid_sentences;
+    options.metrics = valid_metrics(config);
     measure = [&, options] {
       return validate(*model, text.vocabularies, text.valid, device, bfloat16, options)
-          .report(valid_metrics(config));
+          .report(options.metrics);
     };
   }
   Validator validator(measure);

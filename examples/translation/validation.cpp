@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "validation.hpp"
 
-#include "bleu.hpp"
 #include "common/evaluation_mode.hpp"
 #include "decode.hpp"
 #include "model.hpp"
+#include "text_metrics.hpp"
 
 #include <fmt/format.h>
 #include <torch/utils.h>
@@ -40,8 +40,11 @@ ValidationReport Validation::report(const std::vector<std::string>& metrics) con
   ValidationReport report;
   report.loss = loss;
   for (const auto& name : metrics) {
-    if (name == "bleu") {
-      report.metrics.push_back({name, fmt::format("BLEU of {} sentences", sentences), *bleu});
+    if (const auto* metric = find_text_metric(name)) {
+      report.metrics.push_back({name,
+                                fmt::format("{} of {} sentences", metric->title, sentences),
+                                scores.at(name),
+                                metric->lower_is_better});
     } else if (name == "perplexity") {
       report.metrics.push_back({name, name, std::exp(loss), /*lower_is_better=*/true});
     } else {
@@ -50,9 +53,13 @@ ValidationReport Validation::report(const std::vector<std::string>& metrics) con
   }
   report.entry = {{"event", "valid"}, {"loss", loss}, {"perplexity", std::exp(loss)}};
   report.line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
-  if (!bleu) return report;
-  report.line += fmt::format("  BLEU {:.2f}", *bleu);
-  report.entry["bleu"] = *bleu;
+  if (scores.empty()) return report;
+  for (const auto& metric : text_metrics()) {
+    const auto score = scores.find(metric.name);
+    if (score == scores.end()) continue;
+    report.line += fmt::format("  {} {:.2f}", metric.title, score->second);
+    report.entry[metric.name] = score->second;
+  }
   auto& entries = report.entry["samples"] = nlohmann::json::array();
   for (const auto& [source, reference, hypothesis] : samples) {
     entries.push_back({{"source", source}, {"reference", reference}, {"hypothesis", hypothesis}});
@@ -82,7 +89,12 @@ Validation validate(nn::TransformerImpl& model,
     const std::vector<std::string> sources(source.begin(), source.begin() + end);
     const std::vector<std::string> references(target.begin(), target.begin() + end);
     const auto hypotheses = translate(model, vocabularies, sources, device, bfloat16, {});
-    result.bleu = corpus_bleu(hypotheses, references).score;
+    for (const auto& metric : text_metrics()) {
+      const auto& asked = options.metrics;
+      const std::string name = metric.name;
+      if (name != "bleu" && std::find(asked.begin(), asked.end(), name) == asked.end()) continue;
+      result.scores[name] = metric.score(hypotheses, references).value;
+    }
     result.sentences = static_cast<int64_t>(count);
     for (size_t i = 0; i < std::min<size_t>(count, 8); ++i) {
       result.samples.push_back({sources[i], references[i], hypotheses[i]});

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes text pairs and their sacreBLEU scores, for tests/unit/translation/bleu_test.cpp.
+"""Writes text pairs and their sacreBLEU scores, for tests/unit/translation/bleu_test.cpp and text_metrics_test.cpp.
 
     python sacrebleu_reference.py OUTPUT_FOLDER
 
@@ -8,6 +8,9 @@ followed by a byte 0, since segments may hold line feeds) and with
 
 - scores.txt: `name score p1 p2 p3 p4 penalty hyp_len ref_len c1 .. c4 t1 .. t4`, a case a line,
 - lines.txt: `name`, tab, the line that sacreBLEU prints,
+- chrf_ter.txt: `name chrf ter edits ref_len`, a case a line,
+- bleu_lines.txt, chrf_lines.txt and ter_lines.txt: `name`, tab, the line with its signature, without the version,
+- lower.in and lower.out: segments and what Python's str.lower() makes of them,
 - tokens.in and tokens.out: segments and what the 13a tokenizer makes of them,
 - version.txt: the version of sacreBLEU.
 
@@ -20,9 +23,10 @@ import os
 import pathlib
 import random
 import sys
+import unicodedata
 
 import sacrebleu
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 SPACES = [chr(i) for i in range(0x110000) if chr(i).isspace()]
@@ -116,6 +120,28 @@ def made_up_cases():
         yield f"few_words_{seed}", pair[0], pair[1]
 
 
+def shifted_cases():
+    """Sentences whose words were moved, which is what TER counts otherwise than other metrics."""
+    for seed in range(24):
+        rng = random.Random(2000 + seed)
+        vocabulary = [f"w{i}" for i in range(rng.choice([4, 12, 200]))]
+        pairs = []
+        for _ in range(rng.choice([1, 2])):
+            words = [rng.choice(vocabulary) for _ in range(rng.choice([5, 20, 60]))]
+            moved = list(words)
+            for _ in range(rng.randrange(6)):
+                start, target = rng.randrange(len(moved)), rng.randrange(len(moved))
+                part = moved[start : start + rng.randrange(1, 15)]
+                del moved[start : start + len(part)]
+                moved[target:target] = part
+            for _ in range(rng.randrange(4)):
+                moved[rng.randrange(len(moved))] = rng.choice(vocabulary + ["new"])
+            if rng.random() < 0.3:
+                moved = moved[: len(moved) // rng.choice([2, 8]) + 1]
+            pairs.append((" ".join(moved), " ".join(words)))
+        yield f"shifted_{seed}", [a for a, _ in pairs], [b for _, b in pairs]
+
+
 def real_cases(folder):
     multi30k = "multi30k/test_2016_flickr"
     for file in [f"{multi30k}.en.gz", f"{multi30k}.de.gz", "ddtp-en-it/test.it.gz"]:
@@ -137,11 +163,12 @@ def write_segments(path, segments):
 def main():
     folder = pathlib.Path(sys.argv[1]) / "sacrebleu"
     folder.mkdir(parents=True, exist_ok=True)
-    cases = list(made_up_cases())
+    cases = list(made_up_cases()) + list(shifted_cases())
     if os.environ.get("EVENKEEL_DATA_DIR"):
         cases += real_cases(pathlib.Path(os.environ["EVENKEEL_DATA_DIR"]))
 
-    scores, lines, segments = [], [], []
+    scores, lines, segments, others = [], [], [], []
+    with_signature = {"bleu": [], "chrf": [], "ter": []}
     for name, hypotheses, references in cases:
         metric = BLEU()
         result = metric.corpus_score(hypotheses, [references])
@@ -152,6 +179,13 @@ def main():
         numbers += [*result.counts, *result.totals]
         scores.append(" ".join([name, *map(repr, numbers)]))
         lines.append(f"{name}\t{result}")
+        chrf, ter = CHRF(), TER()
+        of_chrf, of_ter = (metric.corpus_score(hypotheses, [references]) for metric in (chrf, ter))
+        numbers = [of_chrf.score, of_ter.score, of_ter.num_edits, int(of_ter.ref_length)]
+        others.append(" ".join([name, *map(repr, numbers)]))
+        for key, one, score in (("bleu", metric, result), ("chrf", chrf, of_chrf), ("ter", ter, of_ter)):
+            signature = str(one.get_signature()).rpartition("|version:")[0]
+            with_signature[key].append(f"{name}\t{score.format(signature=signature)}")
         segments += hypotheses + references
         write_segments(folder / f"{name}.hyp", hypotheses)
         write_segments(folder / f"{name}.ref", references)
@@ -164,6 +198,16 @@ def main():
     write_segments(folder / "tokens.out", [tokenize(segment) for segment in segments])
     (folder / "scores.txt").write_text("\n".join(scores) + "\n", encoding="utf-8")
     (folder / "lines.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "chrf_ter.txt").write_text("\n".join(others) + "\n", encoding="utf-8")
+    for key, of_metric in with_signature.items():
+        (folder / f"{key}_lines.txt").write_text("\n".join(of_metric) + "\n", encoding="utf-8")
+    # Whether a capital sigma ends a word depends on what is beside it.
+    characters = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cs", "Cn")]
+    characters = [c for c in characters if c != "Σ"]
+    capitals = ["".join(characters[i : i + 64]).replace("\0", "") for i in range(0, len(characters), 64)]
+    capitals += ["ΟΔΟΣ ΣΑΣ Σ ΑΣ. Σ'Α Α\u0301Σ\u0301", "İSTANBUL IĞDIR", "GROẞ ǅ Ⅷ"] + segments
+    write_segments(folder / "lower.in", capitals)
+    write_segments(folder / "lower.out", [text.lower() for text in capitals])
     (folder / "version.txt").write_text(sacrebleu.__version__ + "\n", encoding="utf-8")
     print(f"{len(cases)} cases, {len(segments)} segments, sacreBLEU {sacrebleu.__version__}")
 

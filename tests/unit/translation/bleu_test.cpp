@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "translation/bleu.hpp"
 
+#include "sacrebleu_reference.hpp"
+
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -15,8 +16,6 @@
 
 namespace evenkeel::examples::translation {
 namespace {
-
-constexpr double kTolerance = 1e-9;
 
 TEST(Tokenize13aTest, SeparatesSignsButNotApostrophesAndHyphens) {
   EXPECT_EQ(tokenize_13a("(don't) well-known: a/b!"), "( don't ) well-known : a / b !");
@@ -146,38 +145,6 @@ TEST(BleuTest, PrintsSacreBleusLine) {
   EXPECT_EQ(to_string(corpus_bleu({"The cat sat on a mat."}, {"The cat sat on the mat."})),
             "BLEU = 48.89 85.7/66.7/40.0/25.0 (BP = 1.000 ratio = 1.000 hyp_len = 7 ref_len = 7)");
 }
-
-// What tests/reference/sacrebleu_reference.py wrote.
-class SacreBleuTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const char* folder = std::getenv("EVENKEEL_REFERENCE_DIR");
-    if (folder == nullptr || *folder == '\0') {
-      GTEST_SKIP() << "EVENKEEL_REFERENCE_DIR is not set";
-    }
-    folder_ = std::string(folder) + "/sacrebleu/";
-  }
-
-  std::ifstream open(const std::string& name) const {
-    std::ifstream stream(folder_ + name, std::ios::binary);
-    if (!stream) {
-      throw std::runtime_error(folder_ + name + ": cannot read");
-    }
-    return stream;
-  }
-
-  std::vector<std::string> segments(const std::string& name) const {
-    auto stream = open(name);
-    std::vector<std::string> result;
-    for (std::string segment; std::getline(stream, segment, '\0');) {
-      result.push_back(segment);
-    }
-    return result;
-  }
-
- private:
-  std::string folder_;
-};
 
 TEST_F(SacreBleuTest, GivesTheSameTokens) {
   const auto lines = segments("tokens.in");

@@ -154,7 +154,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "--early-stopping: expected text to validate on, but got 3"},
         BadConfig{"Metric",
                   [](Config& c) { c.valid_metrics = {"blue"}; },
-                  "--valid-metrics: expected bleu, ce-mean-words or perplexity, but got \"blue\""},
+                  "--valid-metrics: expected bleu, chrf, ter, ce-mean-words or perplexity, but got "
+                  "\"blue\""},
         BadConfig{"MetricTwice",
                   [](Config& c) {
                     c.valid_metrics = {"bleu", "bleu"};

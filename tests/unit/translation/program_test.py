@@ -335,6 +335,17 @@ class ProgramTest(unittest.TestCase):
         self.assert_refused(call(*export, "onnx", "--output", "new"), "--format: onnx", "ctranslate2")
         self.assertFalse([name for name in os.listdir(".") if "part" in name])
 
+    def test_score_prints_the_metrics_that_are_named(self):
+        def score(*arguments):
+            return call("score", "--hypothesis", "five.en", "--reference", "five.en", *arguments).stdout
+
+        self.assertIn("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp = 100.00 100.0/100.0", score())
+        lines = score("--metrics", "ter", "chrf").splitlines()
+        self.assertEqual([line.partition("|")[0] + line.rpartition(" =")[2] for line in lines], ["TER 0.00", "chrF2 100.00"])
+        found = json.loads(score("--metrics", "bleu", "ter", "--json"))
+        self.assertEqual((round(found["bleu"], 6), found["ter"]), (100, 0))
+        self.assertIn("case:lc", found["signatures"]["ter"])
+
     def test_score_names_files_of_other_lengths(self):
         done = call("score", "--hypothesis", "five.en", "--reference", "text/test.en")
         self.assert_refused(done, "five.en has 5 lines, but text/test.en has 250 lines")

@@ -648,7 +648,7 @@ TEST_F(TrainTest, AnotherMetricOrValidationTextBeginsTheBestAnew) {
 TEST_F(TrainTest, StopsEarlyByTheFirstMetricAndKeepsTheBestByEach) {
   auto config = short_run();
   config.lr = 1e-9;  // learns nothing
-  config.valid_metrics = {"bleu", "perplexity"};
+  config.valid_metrics = {"bleu", "perplexity", "ter"};
   config.valid_every = 2;
   config.early_stopping = 3;
   ASSERT_EQ(train(config, false), Ending::kStalled);
@@ -658,6 +658,8 @@ TEST_F(TrainTest, StopsEarlyByTheFirstMetricAndKeepsTheBestByEach) {
   const RunFolder folder(config.run_dir);
   EXPECT_EQ(load_checkpoint(folder.best).texts.at("step"), "2");
   EXPECT_GE(load_trained(folder.best_by("perplexity"), "cpu").step, 2);
+  EXPECT_EQ(load_checkpoint(folder.best_by("ter")).texts.at("step"), "2");
+  EXPECT_GT(values(log, "valid", "ter").front(), 0.0);
 }
 
 TEST_F(TrainTest, FollowsTheScheduleThatIsNamed) {
