@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <list>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace evenkeel::examples::translation {
@@ -23,18 +25,27 @@ struct Search {
   int64_t longest;                          // maximal number of pieces
   std::vector<std::vector<int64_t>> beams;  // pieces of each partial translation
   std::vector<double> scores;               // sum of log-probabilities of each
-  std::vector<int64_t> best;                // best finished translation
-  double best_score = -std::numeric_limits<double>::infinity();
-  int64_t finished = 0;
+  std::vector<Translation> finished;
 
   // `length` is the number of log-probabilities in `score`: an eos is not in `pieces`.
   void finish(std::vector<int64_t> pieces, double score, size_t length, double length_penalty) {
-    ++finished;
-    const double normalized = score / std::pow(static_cast<double>(length), length_penalty);
-    if (normalized > best_score) {
-      best_score = normalized;
-      best = std::move(pieces);
+    finished.push_back({std::move(pieces),
+                        score,
+                        normalized(score, static_cast<int64_t>(length), length_penalty)});
+  }
+
+  // The best of those that have finished; of equal ones, those that did first. Those of a model
+  // that is not finite are none.
+  std::vector<Translation> best(int64_t count) {
+    const auto broken = [](const auto& each) { return !std::isfinite(each.score); };
+    finished.erase(std::remove_if(finished.begin(), finished.end(), broken), finished.end());
+    std::stable_sort(finished.begin(), finished.end(), [](const auto& a, const auto& b) {
+      return a.score > b.score;
+    });
+    if (static_cast<int64_t>(finished.size()) > count) {
+      finished.erase(finished.begin() + count, finished.end());
     }
+    return std::move(finished);
   }
 };
 
@@ -71,15 +82,27 @@ bool advance(Search& search,
   }
   search.beams = std::move(beams);
   search.scores = std::move(kept_scores);
-  return search.finished >= options.beam || search.beams.empty();
+  return static_cast<int64_t>(search.finished.size()) >= options.beam || search.beams.empty();
 }
 
-void translate_batch(nn::TransformerImpl& model,
+// What the search ranks continuations by: their log-probability, or, for draws, a random number
+// whose greatest is that of a piece as often as its probability says (Gumbel's trick).
+torch::Tensor ranks_of(const torch::Tensor& log_probabilities, const DecodeOptions& options) {
+  if (!options.sampling) return log_probabilities;
+  auto scaled = log_probabilities / options.temperature;
+  if (options.top_k > 0 && options.top_k < scaled.size(1)) {
+    const auto least = std::get<0>(scaled.topk(options.top_k, 1)).narrow(1, options.top_k - 1, 1);
+    scaled = scaled.masked_fill(scaled < least, -std::numeric_limits<float>::infinity());
+  }
+  return scaled - torch::empty_like(scaled).exponential_().log();
+}
+
+void translate_batch(const Models& models,
                      const std::vector<std::vector<int64_t>>& sources,
                      const std::vector<int64_t>& sentences,
                      torch::Device device,
                      const DecodeOptions& options,
-                     std::vector<std::vector<int64_t>>& results) {
+                     std::vector<std::vector<Translation>>& results) {
   const auto beam = options.beam;
   int64_t columns = 0;
   for (const auto i : sentences) {
@@ -103,24 +126,14 @@ void translate_batch(nn::TransformerImpl& model,
     searches.push_back(std::move(search));
   }
   const auto src = to_tensor(ids, static_cast<int64_t>(sentences.size()), columns, device);
-  auto memory = model.encode(src);
-  if (beam > 1) {
-    const auto rows = torch::arange(src.size(0), src.options()).repeat_interleave(beam);
-    memory = memory.select(rows);
-  }
-  nn::DecoderCache cache;
+  Ensemble ensemble(models, src, beam);
   std::vector<int64_t> last(searches.size() * static_cast<size_t>(beam), kBos);
 
   while (!searches.empty()) {
     const auto count = static_cast<int64_t>(searches.size());
     const auto tgt = to_tensor(last, count * beam, 1, device);
-    const auto logits =
-        model.project(model.decode(tgt, memory, &cache)).squeeze(1).to(torch::kFloat32);
-    const auto vocab_size = logits.size(1);
-    for (const auto piece : {kPad, kUnk, kBos}) {  // no part of a translation
-      logits.select(1, piece).fill_(-std::numeric_limits<float>::infinity());
-    }
-    const auto log_probabilities = logits.log_softmax(1);
+    const auto log_probabilities = ensemble.log_probabilities(tgt);
+    const auto vocab_size = log_probabilities.size(1);
     std::vector<float> sums;
     for (const auto& search : searches) {
       for (int64_t b = 0; b < beam; ++b) {
@@ -130,13 +143,15 @@ void translate_batch(nn::TransformerImpl& model,
       }
     }
     const auto before = torch::tensor(sums).to(device).view({-1, 1});
-    const auto [top_scores, top_ids] = (log_probabilities + before)
-                                           .view({count, beam * vocab_size})
-                                           .topk(std::min(2 * beam, beam * vocab_size),
-                                                 /*dim=*/1,
-                                                 /*largest=*/true,
-                                                 /*sorted=*/true);
-    const auto scores = top_scores.cpu().contiguous();
+    const auto flat = [&](const torch::Tensor& rows) {
+      return (rows + before).view({count, beam * vocab_size});
+    };
+    const auto top_ids = std::get<1>(flat(ranks_of(log_probabilities, options))
+                                         .topk(std::min(2 * beam, beam * vocab_size),
+                                               /*dim=*/1,
+                                               /*largest=*/true,
+                                               /*sorted=*/true));
+    const auto scores = flat(log_probabilities).gather(1, top_ids).cpu().contiguous();
     const auto candidates = top_ids.cpu().contiguous();
 
     std::vector<int64_t> rows;
@@ -154,7 +169,7 @@ void translate_batch(nn::TransformerImpl& model,
                                 options,
                                 survivors);
       if (done) {
-        results[static_cast<size_t>(search.sentence)] = std::move(search.best);
+        results[static_cast<size_t>(search.sentence)] = search.best(options.n_best);
         continue;
       }
       // A search with fewer continuations than beams is padded with copies that score -infinity.
@@ -174,21 +189,26 @@ void translate_batch(nn::TransformerImpl& model,
     if (searches.empty()) break;
     if (beam == 1 && !left) continue;  // every row continues in place
     const auto index = torch::tensor(rows).to(device);
-    cache.select(index, /*same_memory=*/!left);
-    if (left) memory = memory.select(index);
+    ensemble.select(index, /*same_sentences=*/!left);
   }
 }
 
 }  // namespace
 
-std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
-                                            const std::vector<std::vector<int64_t>>& sources,
-                                            torch::Device device,
-                                            bool bfloat16,
-                                            const DecodeOptions& options) {
+double normalized(double log_probability, int64_t length, double length_penalty) {
+  return log_probability / std::pow(static_cast<double>(length), length_penalty);
+}
+
+std::vector<std::vector<Translation>> translate_n_best(
+    const Models& models,
+    const std::vector<std::vector<int64_t>>& sources,
+    torch::Device device,
+    bool bfloat16,
+    const DecodeOptions& options) {
   const torch::NoGradGuard no_grad;
   const Autocast autocast(device, bfloat16);
-  const EvaluationMode evaluation(model);
+  std::list<EvaluationMode> evaluation;
+  for (auto* model : models) evaluation.emplace_back(*model);
 
   std::vector<int64_t> order;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -201,17 +221,29 @@ std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
     return length(a) > length(b);
   });
 
-  std::vector<std::vector<int64_t>> results(sources.size());
+  std::vector<std::vector<Translation>> results(sources.size());
   for (size_t begin = 0; begin < order.size();) {
     const auto rows =
         std::max<int64_t>(1, options.batch_tokens / (length(order[begin]) * options.beam));
     const auto end = std::min(order.size(), begin + static_cast<size_t>(rows));
     const std::vector<int64_t> sentences(order.begin() + static_cast<std::ptrdiff_t>(begin),
                                          order.begin() + static_cast<std::ptrdiff_t>(end));
-    translate_batch(model, sources, sentences, device, options, results);
+    translate_batch(models, sources, sentences, device, options, results);
     begin = end;
   }
   return results;
+}
+
+std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
+                                            const std::vector<std::vector<int64_t>>& sources,
+                                            torch::Device device,
+                                            bool bfloat16,
+                                            const DecodeOptions& options) {
+  std::vector<std::vector<int64_t>> best;
+  for (auto& found : translate_n_best({&model}, sources, device, bfloat16, options)) {
+    best.push_back(found.empty() ? std::vector<int64_t>() : std::move(found.front().pieces));
+  }
+  return best;
 }
 
 std::vector<std::string> translate(nn::TransformerImpl& model,

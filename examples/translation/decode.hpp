@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ensemble.hpp"
 #include "model.hpp"
 #include "vocabularies.hpp"
 
@@ -20,6 +21,14 @@ struct DecodeOptions {
   /// favour longer translations. The score is the sum of `length` log-probabilities, that of eos
   /// included, where pad, unk and bos have no share.
   double length_penalty = 1.0;
+  /// Translations that are returned of a source, up to `beam`.
+  int64_t n_best = 1;
+  /// Draws every piece by its probability, where the search would take the best; the beam is 1.
+  bool sampling = false;
+  /// Of the draws: log-probabilities are divided by it.
+  double temperature = 1.0;
+  /// Of the draws: only so many pieces, the likeliest; 0 for all.
+  int64_t top_k = 0;
   /// A translation ends after length_ratio * source + length_extra pieces.
   double length_ratio = 1.5;
   int64_t length_extra = 10;
@@ -27,8 +36,24 @@ struct DecodeOptions {
   int64_t batch_tokens = 8192;
 };
 
-/// Returns the best translation of every source, in pieces without pad, unk, bos and eos. Keys and
-/// values are cached; finished sentences are removed from the batch.
+/// A translation with its score.
+struct Translation {
+  std::vector<int64_t> pieces;   ///< Without pad, unk, bos and eos.
+  double log_probability = 0.0;  ///< Of the pieces and of eos behind them.
+  double score = 0.0;            ///< log_probability / length^a, by which translations are ranked.
+};
+
+/// Returns the best translations of every source, in pieces, as many as `n_best` says and the beam
+/// has finished, the best first; none of a source without pieces. Keys and values are cached;
+/// finished sentences are removed from the batch.
+std::vector<std::vector<Translation>> translate_n_best(
+    const Models& models,
+    const std::vector<std::vector<int64_t>>& sources,
+    torch::Device device,
+    bool bfloat16,
+    const DecodeOptions& options);
+
+/// The pieces of the best alone, by one model.
 std::vector<std::vector<int64_t>> translate(nn::TransformerImpl& model,
                                             const std::vector<std::vector<int64_t>>& sources,
                                             torch::Device device,
@@ -42,5 +67,8 @@ std::vector<std::string> translate(nn::TransformerImpl& model,
                                    torch::Device device,
                                    bool bfloat16,
                                    const DecodeOptions& options);
+
+/// log_probability / length^penalty, where `length` is the number of pieces and eos in it.
+double normalized(double log_probability, int64_t length, double length_penalty);
 
 }  // namespace evenkeel::examples::translation

@@ -11,6 +11,7 @@
 #include "measure.hpp"
 #include "parallel_text.hpp"
 #include "run_folder.hpp"
+#include "score_pairs.hpp"
 #include "text_metrics.hpp"
 #include "train.hpp"
 #include "translate_lines.hpp"
@@ -20,9 +21,13 @@
 #include <evenkeel/residual/registry.hpp>
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -31,11 +36,18 @@
 namespace evenkeel::examples::translation {
 namespace {
 
+void add_models(CLI::App& command, std::vector<std::string>& run_dirs) {
+  command
+      .add_option("--run-dir",
+                  run_dirs,
+                  "folder of a run, or one of its checkpoints; several are an ensemble")
+      ->required();
+}
+
 struct TranslateCommand {
   explicit TranslateCommand(CLI::App& app)
       : command(app.add_subcommand("translate", "translate lines of text")) {
-    command->add_option("--run-dir", run_dir, "folder of a run, or one of its checkpoints")
-        ->required();
+    add_models(*command, run_dirs);
     command->add_option("--input",
                         input,
                         "text, one sentence a line, plain or .gz; default: stdin");
@@ -44,6 +56,18 @@ struct TranslateCommand {
     decode.beam = 4;
     add_integer(*command, "--beam", decode.beam, "1 is greedy search", 1, 1024);
     add_real(*command, "--length-penalty", decode.length_penalty, "a of score / length^a");
+    command->add_flag("--n-best",
+                      options.n_best,
+                      "write all translations of the beam, with scores");
+    command->add_flag("--output-sampling", decode.sampling, "draw pieces by their probability");
+    add_real(*command, "--temperature", decode.temperature, "of the draws: above 0");
+    add_integer(*command,
+                "--top-k",
+                decode.top_k,
+                "of the draws: likeliest pieces; 0: all",
+                0,
+                10'000'000);
+    add_integer(*command, "--seed", seed, "of the draws", 0, std::numeric_limits<int64_t>::max());
     add_integer(*command,
                 "--max-length",
                 options.max_length,
@@ -61,19 +85,25 @@ struct TranslateCommand {
   }
 
   void run() {
+    auto& decode = options.decode;
+    expect_positive("temperature", decode.temperature);
+    if (decode.sampling && command->get_option("--beam")->empty()) decode.beam = 1;
+    expect(!decode.sampling || decode.beam == 1, "beam", "1 with --output-sampling", decode.beam);
     FileWriter writer(output);
     LineReader reader(input);
     if (threads > 0) at::set_num_threads(static_cast<int>(threads));
-    auto trained = load_trained(run_dir, device);
+    torch::manual_seed(static_cast<uint64_t>(seed));
+    const auto ensemble = load_ensemble(run_dirs, device);
     if (input.empty()) options.batches_ahead = 1;
-    translate_lines(trained, reader, writer, options, complain);
+    translate_lines(ensemble, reader, writer, options, complain);
     if (!input.empty() && reader.count() == 0) throw TextError(input + ": the file is empty");
     writer.commit();
   }
 
   CLI::App* command;
-  std::string run_dir, input, output, device = "auto";
-  int64_t threads = 0;
+  std::vector<std::string> run_dirs;
+  std::string input, output, device = "auto";
+  int64_t threads = 0, seed = 1;
   TranslateLinesOptions options;
 };
 
@@ -92,6 +122,52 @@ struct ExportCommand {
 
   CLI::App* command;
   std::string run_dir, format, output;
+};
+
+struct ScorePairsCommand {
+  explicit ScorePairsCommand(CLI::App& app)
+      : command(app.add_subcommand("score-pairs", "log-probabilities of given translations")) {
+    add_models(*command, run_dirs);
+    command->add_option("--source", source, "text, one sentence a line")->required();
+    command->add_option("--target", target, "its translation, line by line")->required();
+    command->add_option("--output", output, "where the numbers go, a line each; default: stdout");
+    add_real(*command,
+             "--length-penalty",
+             length_penalty,
+             "a of log-probability / length^a; default: 0, the log-probability");
+    add_integer(*command, "--batch-tokens", batch_tokens, "of a batch, at most", 1, 1'000'000'000);
+    command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    add_integer(*command, "--threads", threads, "on the CPU; 0 for LibTorch's choice", 0, 1024);
+  }
+
+  void run() const {
+    FileWriter writer(output);
+    const auto text = read_parallel({source}, {target});
+    if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+    const auto ensemble = load_ensemble(run_dirs, device);
+    const auto& [config, vocabularies, model, step] = ensemble.front();
+    std::vector<Pair> pairs;
+    for (size_t i = 0; i < text.source.size(); ++i) {
+      pairs.push_back(
+          {vocabularies.source.encode(text.source[i]), vocabularies.target.encode(text.target[i])});
+    }
+    const auto scores = score_pairs(models_of(ensemble),
+                                    pairs,
+                                    device_of(device),
+                                    config.dtype == "bfloat16",
+                                    batch_tokens);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const auto length = static_cast<int64_t>(pairs[i].target.size()) + 1;  // with eos
+      writer.write(fmt::format("{:.6f}\n", normalized(scores[i], length, length_penalty)));
+    }
+    writer.commit();
+  }
+
+  CLI::App* command;
+  std::vector<std::string> run_dirs;
+  std::string source, target, output, device = "auto";
+  double length_penalty = 0.0;
+  int64_t threads = 0, batch_tokens = 4096;
 };
 
 struct ScoreCommand {
@@ -206,6 +282,7 @@ int run(int argc, char** argv) {
   TranslateCommand translate_command(app);
   ExportCommand export_command(app);
   ScoreCommand score_command(app);
+  ScorePairsCommand score_pairs_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
@@ -221,6 +298,7 @@ int run(int argc, char** argv) {
   if (*translate_command.command) translate_command.run();
   if (*export_command.command) export_command.run();
   if (*score_command.command) score_command.run();
+  if (*score_pairs_command.command) score_pairs_command.run();
   if (*vocabulary_command.command) vocabulary_command.run();
   if (*measure_command.command) measure_command.run();
   if (*schemes_command.command) schemes_command.run();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "run_folder.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace evenkeel::examples::translation {
@@ -58,6 +60,31 @@ TrainedModel load_trained(const std::string& folder_or_file, const std::string& 
           std::move(vocabularies),
           std::move(model),
           updates_of(checkpoint, file)};
+}
+
+std::vector<TrainedModel> load_ensemble(const std::vector<std::string>& folders_or_files,
+                                        const std::string& device) {
+  std::vector<TrainedModel> ensemble;
+  for (const auto& each : folders_or_files) {
+    ensemble.push_back(load_trained(each, device));
+    const auto& [source, target, joint] = ensemble.front().vocabularies;
+    const auto& other = ensemble.back().vocabularies;
+    if (other.joint == joint && other.source.serialized() == source.serialized() &&
+        other.target.serialized() == target.serialized()) {
+      continue;
+    }
+    throw ConfigError(
+        fmt::format("--run-dir: expected models of one vocabulary, but those of {} and {} differ",
+                    folders_or_files.front(),
+                    each));
+  }
+  return ensemble;
+}
+
+Models models_of(const std::vector<TrainedModel>& ensemble) {
+  Models models;
+  for (const auto& trained : ensemble) models.push_back(trained.model.ptr().get());
+  return models;
 }
 
 }  // namespace evenkeel::examples::translation

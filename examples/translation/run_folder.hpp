@@ -5,11 +5,13 @@
 #include "common/checkpoint_parts.hpp"
 #include "common/run_files.hpp"
 #include "config.hpp"
+#include "ensemble.hpp"
 #include "model.hpp"
 #include "vocabularies.hpp"
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace evenkeel::examples::translation {
 
@@ -48,5 +50,13 @@ Vocabularies stored_vocabularies(const Checkpoint& checkpoint, const std::string
 /// Loads the model of a run folder, the best one if there is one, otherwise the last; or of a
 /// checkpoint file. `device` is "auto", "cpu", "cuda" or "cuda:N".
 TrainedModel load_trained(const std::string& folder_or_file, const std::string& device);
+
+/// Loads several that translate together. Throws ConfigError unless their vocabularies are the
+/// same.
+std::vector<TrainedModel> load_ensemble(const std::vector<std::string>& folders_or_files,
+                                        const std::string& device);
+
+/// Their models, the ensemble's own.
+Models models_of(const std::vector<TrainedModel>& ensemble);
 
 }  // namespace evenkeel::examples::translation

@@ -11,25 +11,49 @@
 
 namespace evenkeel::examples::translation {
 
-void translate_lines(TrainedModel& trained,
+namespace {
+
+std::string n_best_line(int64_t number, const std::string& text, const Translation& translation) {
+  return fmt::format("{} ||| {} ||| LogProb= {:.6f} ||| {:.6f}\n",
+                     number,
+                     text,
+                     translation.log_probability,
+                     translation.score);
+}
+
+}  // namespace
+
+void translate_lines(const std::vector<TrainedModel>& ensemble,
                      LineReader& reader,
                      FileWriter& writer,
                      const TranslateLinesOptions& options,
                      const std::function<void(const std::string& text)>& warn) {
-  const auto device = device_of(trained.config.device);
-  const bool bfloat16 = trained.config.dtype == "bfloat16";
+  const auto& config = ensemble.front().config;
+  const auto& source = ensemble.front().vocabularies.source;
+  const auto& target = ensemble.front().vocabularies.target;
+  const auto models = models_of(ensemble);
+  const auto device = device_of(config.device);
+  const bool bfloat16 = config.dtype == "bfloat16";
+  auto decode = options.decode;
+  if (options.n_best) decode.n_best = decode.beam;
   const auto limit = static_cast<std::size_t>(options.max_length);
   std::vector<std::vector<int64_t>> waiting;
   std::size_t longest = 0;
+  int64_t number = 0;
   const auto translate_waiting = [&] {
-    for (const auto& ids : translate(*trained.model, waiting, device, bfloat16, options.decode)) {
-      writer.write(trained.vocabularies.target.decode(ids) + "\n");
+    for (auto& found : translate_n_best(models, waiting, device, bfloat16, decode)) {
+      if (found.empty()) found.emplace_back();  // of a line without pieces
+      for (const auto& translation : found) {
+        const auto text = target.decode(translation.pieces);
+        writer.write(options.n_best ? n_best_line(number, text, translation) : text + "\n");
+      }
+      ++number;
     }
     waiting.clear();
     longest = 0;
   };
   for (std::string line; reader.next(line);) {
-    auto ids = trained.vocabularies.source.encode(enough_of(line, options.max_length));
+    auto ids = source.encode(enough_of(line, options.max_length));
     if (ids.size() > limit) {
       ids.resize(limit);
       warn(

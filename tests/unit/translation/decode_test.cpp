@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "translation/decode.hpp"
 
+#include "all_close.hpp"
 #include "common/vocabulary.hpp"
 #include "translation/model.hpp"
+#include "translation/score_pairs.hpp"
 
 #include <evenkeel/fold/fold.hpp>
 
@@ -27,25 +29,36 @@ using Ids = std::vector<int64_t>;
 
 constexpr int64_t kVocabulary = 8;  // four special pieces and four more
 
+// In the tolerance of float32, in which models compute.
+::testing::AssertionResult close(double actual, double expected) {
+  return test::all_close(torch::tensor(static_cast<float>(actual)),
+                         torch::tensor(static_cast<float>(expected)));
+}
+
 class DecodeTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     if (GetParam() == "cuda" && !torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+    device_ = device_of(GetParam());
+    model_ = make(3);
+  }
+
+  // With weights times `scale`: the greater, the surer it is of the next piece.
+  nn::Transformer<> make(uint64_t seed, double scale = 1.7) const {
     Config config;
     config.scheme = "admin-o1";
     config.encoder_layers = config.decoder_layers = 2;
     config.embed_dim = 16;
     config.num_heads = 2;
     config.dim_feedforward = 32;
-    config.device = GetParam();
-    torch::manual_seed(3);
-    model_ = make_model(config, {kVocabulary, kVocabulary, /*joint=*/true});
+    torch::manual_seed(seed);
+    auto model = make_model(config, {kVocabulary, kVocabulary, /*joint=*/true});
     // Outputs of a fresh model are nearly uniform; these differ enough for no two to tie.
     const torch::NoGradGuard no_grad;
-    for (auto& parameter : model_->parameters()) parameter.mul_(1.7);
-    device_ = device_of(config.device);
-    model_->to(device_);
-    model_->eval();
+    for (auto& parameter : model->parameters()) parameter.mul_(scale);
+    model->to(device_);
+    model->eval();
+    return model;
   }
 
   // log P(piece | source, prefix) of every next piece, from a full forward without cache. Pieces
@@ -191,6 +204,132 @@ TEST_P(DecodeTest, TranslationsDoNotDependOnTheBatch) {
               translate(*model_, kSources, device_, false, alone))
         << "beam " << beam;
   }
+}
+
+TEST_P(DecodeTest, TheBestTranslationsHaveTheirScores) {
+  model_ = make(3, 1.0);
+  DecodeOptions options;
+  options.beam = options.n_best = 4;
+  options.length_extra = 3;
+  options.length_penalty = 0.6;
+  const auto found = translate_n_best({model_.get()}, kSources, device_, false, options);
+  const auto best = translate(*model_, kSources, device_, false, options);
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < kSources.size(); ++i) {
+    EXPECT_EQ(found[i].size(), kSources[i].empty() ? 0U : 4U);
+    if (!found[i].empty()) {
+      EXPECT_EQ(found[i].front().pieces, best[i]);
+    }
+    for (const auto& each : found[i]) {
+      EXPECT_LE(each.score, found[i].front().score);
+      EXPECT_DOUBLE_EQ(
+          each.score,
+          each.log_probability / std::pow(static_cast<double>(each.pieces.size()) + 1.0, 0.6));
+      pairs.push_back({kSources[i], each.pieces});
+    }
+  }
+  const auto scores = score_pairs({model_.get()}, pairs, device_, false, /*batch_tokens=*/20);
+  size_t at = 0;
+  for (size_t i = 0; i < kSources.size(); ++i) {
+    const auto longest = static_cast<size_t>(1.5 * static_cast<double>(kSources[i].size())) + 3;
+    for (const auto& each : found[i]) {
+      auto expected = scores[at++];
+      // Those that ended since they were too long have no eos.
+      if (each.pieces.size() == longest) expected -= next(kSources[i], each.pieces)[kEos];
+      EXPECT_TRUE(close(each.log_probability, expected)) << i;
+    }
+  }
+}
+
+TEST_P(DecodeTest, GivenTranslationsHaveTheirLogProbability) {
+  const std::vector<Pair> pairs{{{4, 5, 6}, {7, 4}}, {{7}, {}}, {{5, 5, 4, 6}, {6, 6, 6, 5, 4}}};
+  for (const int64_t batch_tokens : {1, 1000}) {
+    const auto scores = score_pairs({model_.get()}, pairs, device_, false, batch_tokens);
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      double expected = 0.0;
+      Ids prefix;
+      for (const auto piece : pairs[i].target) {
+        expected += next(pairs[i].source, prefix)[static_cast<size_t>(piece)];
+        prefix.push_back(piece);
+      }
+      expected += next(pairs[i].source, prefix)[kEos];
+      EXPECT_TRUE(close(scores[i], expected)) << i;
+    }
+  }
+}
+
+TEST_P(DecodeTest, SeveralModelsPredictTheMeanOfTheirProbabilities) {
+  auto other = make(4);
+  const Models both{model_.get(), other.get()};
+  const Models twice{model_.get(), model_.get()};
+  DecodeOptions options;
+  options.beam = options.n_best = 3;
+  const auto pieces_of = [&](const Models& models) {
+    std::vector<Ids> pieces;
+    for (const auto& found : translate_n_best(models, kSources, device_, false, options)) {
+      for (const auto& each : found) pieces.push_back(each.pieces);
+    }
+    return pieces;
+  };
+  EXPECT_EQ(pieces_of(twice), pieces_of({model_.get()}));
+  EXPECT_NE(pieces_of(both), pieces_of({model_.get()}));
+
+  const std::vector<Pair> pair{{{4, 5}, {}}};  // log P(eos)
+  const auto of = [&](const Models& models) {
+    return std::exp(score_pairs(models, pair, device_, false, 100).front());
+  };
+  EXPECT_TRUE(close(of(both), (of({model_.get()}) + of({other.get()})) / 2.0));
+
+  // The scores of the search are those of given translations.
+  options.length_extra = 20;
+  const auto found = translate_n_best(both, {{4, 5, 6}}, device_, false, options).front().front();
+  ASSERT_LT(found.pieces.size(), 24U);
+  const auto score = score_pairs(both, {{{4, 5, 6}, found.pieces}}, device_, false, 100).front();
+  EXPECT_TRUE(close(found.log_probability, score));
+}
+
+TEST_P(DecodeTest, DrawsPiecesAsOftenAsTheirProbabilitySays) {
+  model_ = make(3, 1.0);
+  constexpr size_t kDraws = 4000;
+  const std::vector<Ids> sources(kDraws, Ids{4, 5, 6});
+  DecodeOptions options;
+  options.sampling = true;
+  options.length_ratio = 0.0;
+  options.length_extra = 1;
+  options.batch_tokens = 1'000'000;
+  for (const double temperature : {1.0, 0.5}) {
+    options.temperature = temperature;
+    auto expected = next({4, 5, 6}, {});
+    double sum = 0.0;
+    for (const int64_t piece : {kPad, kUnk, kBos}) {
+      expected[static_cast<size_t>(piece)] = -std::numeric_limits<double>::infinity();
+    }
+    for (auto& each : expected) sum += each = std::exp(each / temperature);
+    ASSERT_LT(*std::max_element(expected.begin(), expected.end()) / sum, 0.9);  // not a sure one
+    std::vector<double> counts(kVocabulary);
+    torch::manual_seed(1);
+    for (const auto& drawn : translate(*model_, sources, device_, false, options)) {
+      ++counts[static_cast<size_t>(drawn.empty() ? kEos : drawn.front())];
+    }
+    for (size_t piece = 0; piece < counts.size(); ++piece) {
+      const double p = expected[piece] / sum;
+      const double deviation = std::sqrt(p * (1.0 - p) / kDraws);
+      EXPECT_LE(std::abs(counts[piece] / kDraws - p), 4.0 * deviation) << piece;
+    }
+  }
+}
+
+TEST_P(DecodeTest, DrawsOfTheLikeliestPieceOrAtNoTemperatureAreGreedySearch) {
+  model_ = make(3, 1.0);
+  const auto greedy = translate(*model_, kSources, device_, false, {});
+  DecodeOptions options;
+  options.sampling = true;
+  options.top_k = 1;
+  EXPECT_EQ(translate(*model_, kSources, device_, false, options), greedy);
+  options.top_k = 0;
+  EXPECT_NE(translate(*model_, kSources, device_, false, options), greedy);
+  options.temperature = 1e-6;
+  EXPECT_EQ(translate(*model_, kSources, device_, false, options), greedy);
 }
 
 TEST_P(DecodeTest, TheModelComesBackInItsMode) {

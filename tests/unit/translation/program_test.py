@@ -288,6 +288,32 @@ class ProgramTest(unittest.TestCase):
         self.assert_refused(call("average", "--output", "none.safetensors"), "--checkpoints: expected checkpoints")
         self.assertEqual([name for name in ("more", "none") if Path(name + ".safetensors").exists()], [])
 
+    def test_given_translations_have_the_scores_of_the_search(self):
+        for model in (["run"], ["run", "run"]):
+            lines = call("translate", "--run-dir", *model, "--input", "five.en", "--beam", 3, "--n-best").stdout.splitlines()
+            fields = [line.split(" ||| ") for line in lines]
+            self.assertEqual([field[0] for field in fields[:3]], ["0"] * 3)
+            self.assertEqual(len(fields), 15)
+            done = call("score-pairs", "--run-dir", *model, "--source", "five.en", "--target", "five.en", "--length-penalty", 1)
+            scores = [float(line) for line in done.stdout.splitlines()]
+            self.assertEqual((len(scores), max(scores) < 0), (5, True), done.stderr)
+
+    def test_draws_repeat_with_their_seed(self):
+        def draw(*arguments):
+            return call("translate", "--run-dir", "run", "--input", "five.en", "--output-sampling", *arguments)
+
+        self.assertEqual(draw("--seed", 3).stdout, draw("--seed", 3).stdout)
+        self.assertNotEqual(draw("--seed", 3).stdout, draw("--seed", 4).stdout)
+        self.assert_refused(draw("--beam", 2), "--beam: expected 1 with --output-sampling, but got 2")
+        self.assert_refused(draw("--temperature", 0), "--temperature: expected a finite number above 0")
+
+    def test_an_ensemble_has_one_vocabulary(self):
+        done = call("train", *self.text, "--vocab-size", 90, *[word for word in MODEL if word not in ("--vocab-size", "100")],
+                    "--run-dir", "pieces", "--max-steps", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = call("translate", "--run-dir", "run", "pieces", "--input", "five.en")
+        self.assert_refused(done, "--run-dir: expected models of one vocabulary, but those of run and pieces differ")
+
     # Text
 
     def test_lines_of_standard_input_are_refused_as_those_of_a_file(self):

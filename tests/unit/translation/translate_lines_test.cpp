@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <fstream>
 #include <future>
 #include <sstream>
@@ -20,7 +21,10 @@ namespace {
 
 class TranslateLinesTest : public ::testing::Test {
  protected:
-  TranslateLinesTest() : trained_(make()) { options_.decode.beam = 2; }
+  TranslateLinesTest() {
+    ensemble_.push_back(make());
+    options_.decode.beam = 2;
+  }
 
   static TrainedModel make() {
     torch::manual_seed(3);
@@ -43,7 +47,7 @@ class TranslateLinesTest : public ::testing::Test {
     std::ofstream(folder_ / "in") << text;
     LineReader reader(folder_ / "in");
     FileWriter writer(folder_ / "out");
-    translate_lines(trained_, reader, writer, options_, [&](const std::string& warning) {
+    translate_lines(ensemble_, reader, writer, options_, [&](const std::string& warning) {
       warnings_.push_back(warning);
     });
     writer.commit();
@@ -54,7 +58,7 @@ class TranslateLinesTest : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
-  TrainedModel trained_;
+  std::vector<TrainedModel> ensemble_;
   TranslateLinesOptions options_;
   std::vector<std::string> warnings_;
 };
@@ -84,6 +88,23 @@ TEST_F(TranslateLinesTest, OfAnEndlessLineTheStartIsTranslatedAndItIsSaid) {
             "line 2 has more than 6 pieces, and only those are translated: see --max-length");
 }
 
+TEST_F(TranslateLinesTest, TheWholeBeamIsWrittenWithScoresWhereAskedFor) {
+  const std::string text = "sun\n\nmoon tree river\n";
+  const auto best = translate(text);
+  options_.n_best = true;
+  options_.decode.batch_tokens = 1;
+  options_.batches_ahead = 1;
+  const auto lines = translate(text);
+  ASSERT_EQ(lines.size(), 5U);
+  const std::vector<std::string> numbers{"0", "0", "1", "2", "2"};
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i].rfind(numbers[i] + " ||| ", 0), 0U) << lines[i];
+    EXPECT_NE(lines[i].find(" ||| LogProb= "), std::string::npos) << lines[i];
+  }
+  EXPECT_EQ(lines[0].rfind("0 ||| " + best[0] + " ||| LogProb= -", 0), 0U) << lines[0];
+  EXPECT_EQ(lines[2], "1 |||  ||| LogProb= 0.000000 ||| 0.000000");
+}
+
 TEST_F(TranslateLinesTest, ATranslationComesBeforeTheNextLineDoes) {
   const auto expected = translate("sun\nmoon tree\n");
   std::array<int, 2> in{}, out{};
@@ -92,7 +113,7 @@ TEST_F(TranslateLinesTest, ATranslationComesBeforeTheNextLineDoes) {
   auto done = std::async(std::launch::async, [&] {
     LineReader reader("/dev/fd/" + std::to_string(in[0]));
     FileWriter writer("/dev/fd/" + std::to_string(out[1]));
-    translate_lines(trained_, reader, writer, options_, [](const std::string&) {});
+    translate_lines(ensemble_, reader, writer, options_, [](const std::string&) {});
     writer.commit();
     ::close(out[1]);
   });
