@@ -98,6 +98,7 @@ struct TrainCommand {
       : command(app.add_subcommand("train", "train a model; see also --config")) {
     command->add_option("--config", file, "JSON of settings, as a run writes it");
     command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
+    command->add_flag("--quiet", quiet, "print nothing but errors; the log has it all");
     command->add_flag("--accept-changed-text",
                       accept_changed_text,
                       "resume with another training text, from the next epoch");
@@ -123,6 +124,7 @@ struct TrainCommand {
 
   /// `settings` with what is said.
   Config over(Config settings) const {
+    settings.quiet = quiet;
     if (!file.empty()) {
       settings = settings_from_json(settings_object(read_file(file), file), settings, file);
     }
@@ -133,6 +135,7 @@ struct TrainCommand {
   std::string file;
   bool resume = false;
   bool accept_changed_text = false;
+  bool quiet = false;
   SettingWords<Config> words;
 };
 

@@ -11,7 +11,7 @@
 namespace evenkeel::examples {
 
 Progress::Progress(std::FILE* stream)
-    : stream_(stream), on_terminal_(isatty(fileno(stream)) == 1) {}
+    : stream_(stream), on_terminal_(stream != nullptr && isatty(fileno(stream)) == 1) {}
 
 void Progress::draw(const State& state) {
   if (!on_terminal_) return;
@@ -40,6 +40,7 @@ void Progress::clear() {
 }
 
 void Progress::put(const std::string& text) {
+  if (stream_ == nullptr) return;
   std::fwrite(text.data(), 1, text.size(), stream_);
   std::fflush(stream_);
   std::clearerr(stream_);

@@ -21,6 +21,7 @@ class Progress {
     double seconds_left;
   };
 
+  /// Nothing is shown where `stream` is nullptr.
   explicit Progress(std::FILE* stream);
 
   /// Whether the stream is a terminal.

@@ -45,7 +45,9 @@ struct RunSettings {
   int64_t seed = 1;                     ///< Seed of weights, batches and dropout.
   double exponential_smoothing = 0.0;   ///< Share of new weights in their averages; 0: none.
   std::string init_from;                ///< A trained model with whose weights the run begins.
+  std::string tensorboard_logdir;       ///< Folder of an event file; empty: none.
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
+  bool quiet = false;  ///< Print nothing but errors. Not stored: it is no setting of the run.
 };
 
 /// Calls `visit(name, field, help, may_change)` for the settings of a run's length. `may_change`
@@ -100,6 +102,10 @@ void for_each_run_setting(AnySettings& c, Visit&& visit) {
   visit("init-from",
         c.init_from,
         "run or checkpoint with whose weights this run begins; the model is that one's",
+        true);
+  visit("tensorboard-logdir",
+        c.tensorboard_logdir,
+        "folder of an event file that TensorBoard reads; none: no such file",
         true);
   visit("run-dir", c.run_dir, "folder of checkpoints, log and config", true);
 }

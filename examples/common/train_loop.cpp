@@ -3,6 +3,7 @@
 
 #include "checkpoint_parts.hpp"
 #include "files.hpp"
+#include "model_values.hpp"
 #include "stop_signal.hpp"
 
 #include <fmt/format.h>
@@ -91,10 +92,12 @@ void TrainLoop::restore(const RunState& state,
 
 void TrainLoop::open_log() {
   log_.emplace(files_.log, updates(), log_lines_);
+  events_.emplace(settings_.tensorboard_logdir, read_file(files_.log));
 }
 
 void TrainLoop::log(const nlohmann::json& entry) {
   log_->write(entry);
+  events_->add(entry);
   if (log_->trouble().empty() || std::exchange(log_trouble_said_, true)) return;
   progress_.line(log_->trouble() + "; training continues, and the log is kept in memory");
 }
@@ -158,7 +161,10 @@ bool TrainLoop::log_window() {
                        {"tokens", step_.state().tokens},
                        {"loss", loss},
                        {"lr", lr},
-                       {"tokens_per_second", rate}};
+                       {"grad_norm", step_.grad_norm()},
+                       {"tokens_per_second", rate},
+                       {"peak_memory", peak_memory()}};
+  for (const auto& [name, mean] : mean_gains(step_.model())) entry[name] = mean;
   std::string update_time;
   if (trainee_.update_seconds) {
     const double each = own_training_ / static_cast<double>(std::max<int64_t>(own_updates_, 1));
@@ -269,6 +275,7 @@ bool TrainLoop::go_back() {
   valid_time_.begin(updates(), epochs());
   ++went_back_;
   log_->keep_until(updates(), log_lines_);
+  events_->rewrite(read_file(files_.log));
   log({{"event", "went_back"},
        {"step", updates()},
        {"from_step", from},

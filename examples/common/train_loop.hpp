@@ -3,6 +3,7 @@
 
 #include "batch_source.hpp"
 #include "checkpoint_store.hpp"
+#include "event_file.hpp"
 #include "fingerprint.hpp"
 #include "interval.hpp"
 #include "progress.hpp"
@@ -121,6 +122,7 @@ class TrainLoop {
   Recurring save_time_;
   Trainee trainee_;
   std::optional<RunLog> log_;
+  std::optional<EventFile> events_;
   std::string trouble_;  // why the run cannot go on like this
   bool log_trouble_said_ = false;
   int64_t went_back_ = 0;

@@ -51,6 +51,10 @@ double UpdateStep::learning_rate() const {
   return state_.lr_scale * schedule_(state_.updates);
 }
 
+double UpdateStep::grad_norm() const {
+  return optimizer_->grad_norm().item<double>();
+}
+
 double UpdateStep::last_loss() const {
   return state_.window_loss / static_cast<double>(std::max<int64_t>(state_.window_tokens, 1));
 }

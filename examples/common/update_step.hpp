@@ -66,6 +66,9 @@ class UpdateStep {
   /// Multiplies the learning rate from now on.
   void scale_learning_rate(double factor) { state_.lr_scale *= factor; }
 
+  /// Norm of the last update's gradients, before clipping; waits for the device.
+  double grad_norm() const;
+
   /// The mean loss a token of the updates since `begin_window()`, up to the last look. Waits for no
   /// device.
   double last_loss() const;

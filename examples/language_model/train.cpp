@@ -125,7 +125,7 @@ Ending run(const Config& config,
            const std::optional<Checkpoint>& checkpoint,
            const std::optional<InitialModel>& initial,
            bool accept_changed_text) {
-  Progress progress(stderr);
+  Progress progress(config.quiet ? nullptr : stderr);
   const auto device = device_of(config.device);
   const bool bfloat16 = config.dtype == "bfloat16";
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));

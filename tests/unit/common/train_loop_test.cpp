@@ -120,6 +120,19 @@ TEST_F(TrainLoopTest, EndsBySteps) {
   EXPECT_EQ(load_checkpoint(files().last).texts.at("config"), "small");
 }
 
+TEST_F(TrainLoopTest, LogsTheGradientsNormAndMemoryAndTheSameForTensorBoard) {
+  settings_.tensorboard_logdir = folder_ / "logs";
+  ASSERT_EQ(run(), Ending::kFinished);
+  for (const double norm : logged("train", "grad_norm")) EXPECT_GT(norm, 0.0);
+  for (const double bytes : logged("train", "peak_memory")) EXPECT_GT(bytes, 1e6);
+  const auto file = settings_.tensorboard_logdir + "/events.out.tfevents.0.evenkeel";
+  const auto size = bytes_of(file).size();
+  EXPECT_NE(bytes_of(file).find("train/grad_norm"), std::string::npos);
+  settings_.max_steps = 11;
+  ASSERT_EQ(run(/*resume=*/true), Ending::kFinished);
+  EXPECT_GT(bytes_of(file).size(), size);
+}
+
 TEST_F(TrainLoopTest, EndsByTime) {
   settings_.max_steps = 0;
   settings_.max_seconds = 0.2;

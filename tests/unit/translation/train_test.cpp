@@ -184,6 +184,24 @@ TEST_F(TrainTest, ProfilesItsFirstBatchOrTakesAFile) {
       "sub-layer, but got 2");
 }
 
+TEST_F(TrainTest, LogsTheMeanGainsThatTheSchemeHas) {
+  auto config = short_run();
+  config.max_steps = 1;
+  config.quiet = true;
+  for (const char* scheme : {"admin-o1", "rezero", "post"}) {
+    config.scheme = scheme;
+    config.run_dir = folder_ / scheme;
+    testing::internal::CaptureStderr();
+    ASSERT_EQ(train(config, false), Ending::kFinished);
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  }
+  // Encoder of 2 sub-layers, sqrt(2), and decoder of 3, sqrt(3); one update moves them a little.
+  const auto omega = values(read_log(folder_ / "admin-o1"), "train", "omega");
+  EXPECT_NEAR(omega.front(), (2.0 * std::sqrt(2.0) + 3.0 * std::sqrt(3.0)) / 5.0, 1e-2);
+  EXPECT_EQ(values(read_log(folder_ / "rezero"), "train", "branch_gain").size(), 1U);
+  EXPECT_EQ(read_log(folder_ / "post").front().count("omega"), 0U);
+}
+
 TEST_F(TrainTest, ASeedDecidesTheRun) {
   auto config = short_run();
   config.max_steps = 3;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace evenkeel::examples {
+
+/// The mean gains of a model's residuals, of those that it has: `omega` of the shortcuts and
+/// `branch_gain` of the branches. Waits for the model's device.
+std::map<std::string, double> mean_gains(const torch::nn::Module& model);
+
+/// The most memory that the process has had, in bytes; without that of a GPU.
+int64_t peak_memory();
+
+}  // namespace evenkeel::examples
