@@ -99,6 +99,9 @@ struct TrainCommand {
     command->add_option("--config", file, "JSON of settings, as a run writes it");
     command->add_flag("--resume", resume, "go on from the last checkpoint in --run-dir");
     command->add_flag("--quiet", quiet, "print nothing but errors; the log has it all");
+    command->add_flag("--dry-run",
+                      dry_run,
+                      "read, build, do some updates, say what that takes; write nothing");
     command->add_flag("--accept-changed-text",
                       accept_changed_text,
                       "resume with another training text, from the next epoch");
@@ -119,12 +122,17 @@ struct TrainCommand {
     const RunFiles files(run_dir);
     auto settings = stored(load_last(files), files.last);
     settings.run_dir = run_dir;
-    return over(settings);
+    return said_over(settings);  // those of a task are in it, with what was said then
   }
 
   /// `settings` with what is said.
-  Config over(Config settings) const {
+  Config over(const Config& settings) const {
+    return said_over(with_preset(settings, said_over(settings)));
+  }
+
+  Config said_over(Config settings) const {
     settings.quiet = quiet;
+    settings.dry_run = dry_run;
     if (!file.empty()) {
       settings = settings_from_json(settings_object(read_file(file), file), settings, file);
     }
@@ -136,7 +144,37 @@ struct TrainCommand {
   bool resume = false;
   bool accept_changed_text = false;
   bool quiet = false;
+  bool dry_run = false;
   SettingWords<Config> words;
+};
+
+/// `settings`: what `train` takes, from the same list.
+template <typename Config>
+struct SettingsCommand {
+  explicit SettingsCommand(CLI::App& app)
+      : command(app.add_subcommand("settings", "list the settings of train")) {
+    command->add_flag("--json", json, "print JSON, one object per line");
+  }
+
+  void run() const {
+    std::string text;
+    const Config defaults;
+    for_each_setting(defaults, [&](const char* name, const auto& field, const char* help, bool) {
+      const nlohmann::json value = value_of(field);
+      const bool none = value.is_null() || (value.is_array() && value.empty());
+      const std::string shown = none                ? ""
+                                : value.is_string() ? value.get<std::string>()
+                                                    : value.dump();
+      const nlohmann::json object{{"name", std::string("--") + name},
+                                  {"default", shown},
+                                  {"help", help}};
+      text += json ? object.dump() + "\n" : fmt::format("--{:24} {:12}  {}\n", name, shown, help);
+    });
+    write_file("", text);
+  }
+
+  CLI::App* command;
+  bool json = false;
 };
 
 /// `average`: one model of several checkpoints.

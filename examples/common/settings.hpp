@@ -47,7 +47,8 @@ struct RunSettings {
   std::string init_from;                ///< A trained model with whose weights the run begins.
   std::string tensorboard_logdir;       ///< Folder of an event file; empty: none.
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
-  bool quiet = false;  ///< Print nothing but errors. Not stored: it is no setting of the run.
+  bool quiet = false;    ///< Print nothing but errors. Not stored: it is no setting of the run.
+  bool dry_run = false;  ///< Some updates, nothing written. Not stored either.
 };
 
 /// Calls `visit(name, field, help, may_change)` for the settings of a run's length. `may_change`

@@ -63,9 +63,9 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("tokens", c.tokens, "bytes, or pieces of a SentencePiece vocabulary", false);
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", true);
   for_each_vocabulary_setting(c, visit);
-  visit("scheme", c.scheme, "which residuals; `evenkeel-lm schemes` lists them", false);
-  visit("init", c.init, "other initial weights; `evenkeel-lm inits` lists them", false);
-  visit("block", c.block, "what a layer is; `evenkeel-lm blocks` lists them", false);
+  visit("scheme", c.scheme, "which residuals: see evenkeel-lm schemes", false);
+  visit("init", c.init, "other initial weights: see evenkeel-lm inits", false);
+  visit("block", c.block, "what a layer is: see evenkeel-lm blocks", false);
   visit("num-layers", c.num_layers, "layers", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
   visit("num-heads", c.num_heads, "attention heads", false);
@@ -94,6 +94,11 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
 
 /// The names of the settings that describe a model.
 std::vector<std::string> model_settings(const Config& config);
+
+/// `config`: there are no tasks for which there are settings.
+inline Config with_preset(const Config& config, const Config& /*said*/) {
+  return config;
+}
 
 /// The scheme of a config, with the initial weights that it names. Throws ConfigError for an
 /// unknown name.

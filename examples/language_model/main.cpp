@@ -70,6 +70,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
   TrainCommand<Config> train_command(app);
+  SettingsCommand<Config> settings_command(app);
   AverageCommand average_command(app);
   GenerateCommand generate_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
@@ -82,6 +83,7 @@ int run(int argc, char** argv) {
     const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
+  if (*settings_command.command) settings_command.run();
   if (*average_command.command) average_command.run(stored_config);
   if (*generate_command.command) generate_command.run();
   if (*schemes_command.command) schemes_command.run();

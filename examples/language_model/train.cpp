@@ -4,6 +4,7 @@
 #include "common/batch_source.hpp"
 #include "common/checkpoint_parts.hpp"
 #include "common/device.hpp"
+#include "common/dry_run.hpp"
 #include "common/files.hpp"
 #include "common/fingerprint.hpp"
 #include "common/initial_model.hpp"
@@ -160,6 +161,13 @@ Ending run(const Config& config,
       [&](int64_t update) { return learning_rate(config, update); },
       config.exponential_smoothing);
 
+  if (config.dry_run) {
+    say_what_is_trained(config, model, tokenizer, text, device, progress);
+    const auto batches = (text.size() + config.batch_size - 1) / config.batch_size;
+    dry_run(source, step, config.accumulate, batches, progress);
+    return Ending::kFinished;
+  }
+
   Validator::Measure measure;
   std::optional<PackedText> valid;
   if (!config.valid_text.empty()) {
@@ -197,6 +205,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
     check_same_vocabulary(*initial, config);
   }
   const RunFolder folder(config.run_dir);
+  if (config.dry_run && !resume) return run(config, folder, std::nullopt, initial, false);
   const OpenRun opened(folder, {folder.vocabulary}, resume);
   if (const auto& checkpoint = opened.checkpoint()) {
     check_resumable(stored_config(*checkpoint, folder.last), config);

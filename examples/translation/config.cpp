@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "presets.hpp"
 #include "text_metrics.hpp"
 
 #include <evenkeel/init/inits.hpp>
@@ -87,8 +88,9 @@ Config resolved(Config c) {
          "--scheme admin-profiled",
          c.scheme);
   const bool warmup = scheme.warmup;
-  if (!c.lr) c.lr = warmup ? 1e-3 : 5e-4;
-  if (!c.warmup) c.warmup = warmup ? 4000 : 0;
+  const auto* preset = c.task.empty() ? nullptr : &find_preset(c.task);
+  if (!c.lr) c.lr = !warmup ? 5e-4 : preset != nullptr ? preset->lr : 1e-3;
+  if (!c.warmup) c.warmup = !warmup ? 0 : preset != nullptr ? preset->warmup : 4000;
 
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   constexpr int64_t kMillion = 1'000'000;

@@ -18,6 +18,7 @@ namespace evenkeel::examples::translation {
 
 /// All settings of a training run. Saved as config.json and in each checkpoint.
 struct Config : RunSettings, VocabularySettings, ScheduleSettings {
+  std::string task;                       ///< One of `presets()`, whose settings are the defaults.
   std::vector<std::string> source;        ///< Training text, one sentence a line, plain or .gz.
   std::vector<std::string> target;        ///< Its translation, line by line.
   std::vector<std::string> valid_source;  ///< Held-out text for the validation loss and BLEU.
@@ -45,7 +46,7 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   double beta1 = 0.9;             ///< Adam's.
   double beta2 = 0.98;            ///< Adam's.
   double eps = 1e-9;              ///< Adam's.
-  double weight_decay = 0.0;      ///< Decoupled, times the learning rate.
+  double weight_decay = 0.0;      ///< Decoupled; not of norms, gains and biases.
   double clip_norm = 1.0;         ///< Gradients are clipped at this norm; 0 for no clipping.
   double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
   int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
@@ -61,6 +62,10 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
 /// same.
 template <typename AnyConfig, typename Visit>
 void for_each_setting(AnyConfig& c, Visit&& visit) {
+  visit("task",
+        c.task,
+        "settings for tiny, multi30k, iwslt, base or big: see evenkeel-translate tasks",
+        false);
   visit("source", c.source, "training text, one sentence a line, plain or .gz", true);
   visit("target", c.target, "its translation, line by line", true);
   visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", true);
@@ -73,8 +78,8 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
         "1: one for each side, trained where none is named; embeddings are not tied",
         false);
   for_each_vocabulary_setting(c, visit);
-  visit("scheme", c.scheme, "which residuals; `evenkeel-translate schemes` lists them", false);
-  visit("init", c.init, "other initial weights; `evenkeel-translate inits` lists them", false);
+  visit("scheme", c.scheme, "which residuals: see evenkeel-translate schemes", false);
+  visit("init", c.init, "other initial weights: see evenkeel-translate inits", false);
   visit("admin-profile",
         c.admin_profile,
         "profile.ratio.init of admin-profiled; without, the first batch is profiled",
@@ -94,7 +99,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("beta1", c.beta1, "Adam's", false);
   visit("beta2", c.beta2, "Adam's", false);
   visit("eps", c.eps, "Adam's", false);
-  visit("weight-decay", c.weight_decay, "decoupled, times the learning rate", false);
+  visit("weight-decay", c.weight_decay, "decoupled; not of norms, gains and biases", false);
   visit("clip-norm", c.clip_norm, "gradients are clipped at this norm; 0: no clipping", false);
   visit("label-smoothing", c.label_smoothing, "share of the target spread over all pieces", false);
   visit("batch-tokens", c.batch_tokens, "limit of sentences times longest sentence", false);

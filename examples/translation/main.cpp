@@ -10,6 +10,7 @@
 #include "export.hpp"
 #include "measure.hpp"
 #include "parallel_text.hpp"
+#include "presets.hpp"
 #include "run_folder.hpp"
 #include "score_pairs.hpp"
 #include "text_metrics.hpp"
@@ -278,6 +279,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("evenkeel ") + kVersion);
   TrainCommand<Config> train_command(app);
+  SettingsCommand<Config> settings_command(app);
   AverageCommand average_command(app);
   TranslateCommand translate_command(app);
   ExportCommand export_command(app);
@@ -287,6 +289,7 @@ int run(int argc, char** argv) {
   MeasureCommand measure_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
   ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
+  ListCommand tasks_command(app, "tasks", "list the tasks that --task takes", presets());
   if (const auto status = parse_command_line(app, argc, argv)) return *status;
 
   if (*train_command.command) {
@@ -294,6 +297,7 @@ int run(int argc, char** argv) {
     const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }
+  if (*settings_command.command) settings_command.run();
   if (*average_command.command) average_command.run(stored_config);
   if (*translate_command.command) translate_command.run();
   if (*export_command.command) export_command.run();
@@ -303,6 +307,7 @@ int run(int argc, char** argv) {
   if (*measure_command.command) measure_command.run();
   if (*schemes_command.command) schemes_command.run();
   if (*inits_command.command) inits_command.run();
+  if (*tasks_command.command) tasks_command.run();
   return 0;
 }
 

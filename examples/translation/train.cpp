@@ -4,6 +4,7 @@
 #include "batches.hpp"
 #include "common/batch_source.hpp"
 #include "common/device.hpp"
+#include "common/dry_run.hpp"
 #include "common/files.hpp"
 #include "common/initial_model.hpp"
 #include "common/open_run.hpp"
@@ -18,6 +19,7 @@
 
 #include <evenkeel/diagnose/admin_profile.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
+#include <evenkeel/train/decay_groups.hpp>
 #include <evenkeel/train/fused_adam.hpp>
 
 #include <ATen/Parallel.h>
@@ -85,6 +87,16 @@ BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) 
         names(config.source),
         names(config.target)));
   }
+}
+
+// Norms, gains and biases do not decay.
+std::unique_ptr<train::FusedAdam> make_optimizer(const Config& config,
+                                                 const nn::Transformer<>& model) {
+  const auto options = adam_options(config);
+  if (config.weight_decay == 0.0) {
+    return std::make_unique<train::FusedAdam>(model->parameters(), options);
+  }
+  return std::make_unique<train::FusedAdam>(train::decay_groups(*model, options), options);
 }
 
 std::string advice(const Config& config, const Scheme& scheme) {
@@ -175,11 +187,18 @@ Ending run(const Config& config,
   };
   UpdateStep step(
       model.ptr(),
-      std::make_unique<train::FusedAdam>(model->parameters(), adam_options(config)),
+      make_optimizer(config, model),
       device,
       loss_of,
       [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); },
       config.exponential_smoothing);
+
+  if (config.dry_run) {
+    say_what_is_trained(config, text, model, schedule, device, progress);
+    const auto batches = static_cast<int64_t>(schedule.epoch(0).size());
+    dry_run(source, step, config.accumulate, batches, progress);
+    return Ending::kFinished;
+  }
 
   Validator::Measure measure;
   if (!text.valid.pairs.empty()) {
@@ -241,6 +260,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
     check_same_vocabularies(checkpoint, file, {}, config, "that of " + file);
   }
   const RunFolder folder(config.run_dir);
+  if (config.dry_run && !resume) return run(config, folder, std::nullopt, initial, false);
   const OpenRun opened(folder,
                        {folder.vocabulary, folder.source_vocabulary, folder.target_vocabulary},
                        resume);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "translation/config.hpp"
 
+#include "translation/presets.hpp"
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -79,6 +82,36 @@ TEST(ConfigTest, TheSchemeDecidesWhatIsNotSaid) {
   EXPECT_EQ(*resolved(config).warmup, 4000);
   config.warmup = 3;
   EXPECT_EQ(*resolved(config).warmup, 3);
+}
+
+TEST(ConfigTest, ATaskHasSettingsThatWhatIsSaidOverrides) {
+  for (const auto& preset : presets()) {
+    auto said = usable();
+    said.task = preset.name;
+    const auto config = resolved(with_preset(said, said));
+    EXPECT_EQ(config.task, preset.name);
+    EXPECT_EQ(*config.lr, preset.lr);
+    EXPECT_EQ(*config.warmup, preset.warmup);
+    const auto layers = fmt::format("{}+{} layers, {}-{}-{}",
+                                    config.encoder_layers,
+                                    config.decoder_layers,
+                                    config.embed_dim,
+                                    config.dim_feedforward,
+                                    config.num_heads);
+    EXPECT_EQ(layers, preset.title);
+    EXPECT_NE(config.vocab_size, 0);
+  }
+  auto config = usable();
+  config.task = "iwslt";
+  config.scheme = "tfixup";
+  EXPECT_EQ(*resolved(config).warmup, 0);
+  config.warmup = 7;
+  EXPECT_EQ(*resolved(config).warmup, 7);
+  config.task = "iswlt";
+  EXPECT_EQ(
+      error_of([&] { with_preset(config, config); }),
+      "--task: expected one of tiny, multi30k, iwslt, base, big, but got iswlt; the nearest is "
+      "iwslt");
 }
 
 TEST(ConfigTest, AnotherEndIsTheOnlyOneWhereNoUpdatesAreSaid) {

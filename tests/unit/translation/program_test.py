@@ -307,6 +307,22 @@ class ProgramTest(unittest.TestCase):
         self.assert_refused(draw("--beam", 2), "--beam: expected 1 with --output-sampling, but got 2")
         self.assert_refused(draw("--temperature", 0), "--temperature: expected a finite number above 0")
 
+    def test_a_task_has_settings_that_what_is_said_overrides(self):
+        settings = "--task tiny --embed-dim 16 --max-steps 2 --vocab-size 100 --threads 1 --device cpu".split()
+        done = call("train", *settings, *self.text, "--run-dir", "task")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        config = json.loads(Path("task/config.json").read_text())
+        self.assertEqual([config[name] for name in ("encoder-layers", "embed-dim", "warmup")], [2, 16, 100])
+        done = call("train", "--resume", "--run-dir", "task", "--max-steps", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_settings_are_those_of_train(self):
+        listed = [json.loads(line) for line in call("settings", "--json").stdout.splitlines()]
+        text = call("train", "--help").stdout
+        self.assertGreater(len(listed), 60)
+        for each in listed:
+            self.assertIn(each["name"], text)
+
     def test_an_ensemble_has_one_vocabulary(self):
         done = call("train", *self.text, "--vocab-size", 90, *[word for word in MODEL if word not in ("--vocab-size", "100")],
                     "--run-dir", "pieces", "--max-steps", 1)

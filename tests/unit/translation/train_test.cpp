@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "translation/train.hpp"
 
+#include "all_close.hpp"
 #include "common/checkpoint.hpp"
 #include "common/files.hpp"
 #include "common/lock.hpp"
@@ -200,6 +201,44 @@ TEST_F(TrainTest, LogsTheMeanGainsThatTheSchemeHas) {
   EXPECT_NEAR(omega.front(), (2.0 * std::sqrt(2.0) + 3.0 * std::sqrt(3.0)) / 5.0, 1e-2);
   EXPECT_EQ(values(read_log(folder_ / "rezero"), "train", "branch_gain").size(), 1U);
   EXPECT_EQ(read_log(folder_ / "post").front().count("omega"), 0U);
+}
+
+TEST_F(TrainTest, NormsGainsAndBiasesDoNotDecay) {
+  auto config = short_run();
+  config.scheme = "admin-o1";
+  config.max_steps = 1;
+  config.valid_sentences = 0;
+  config.lr = 0.1;
+  config.warmup = 1;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  auto decayed = config;
+  decayed.run_dir = folder_ / "decayed";
+  decayed.weight_decay = 1.0;
+  ASSERT_EQ(train(decayed, false), Ending::kFinished);
+  const auto a = load_checkpoint(RunFolder(config.run_dir).last);
+  const auto b = load_checkpoint(RunFolder(decayed.run_dir).last);
+  int matrices = 0;
+  int others = 0;
+  for (const auto& item : load_trained(config.run_dir, "cpu").model->named_parameters()) {
+    const auto name = "model." + item.key();
+    const bool same = evenkeel::test::all_close(a.tensors.at(name), b.tensors.at(name));
+    EXPECT_EQ(same, item.value().dim() < 2) << name;
+    ++(item.value().dim() < 2 ? others : matrices);
+  }
+  EXPECT_GT(matrices, 5);
+  EXPECT_GT(others, 5);
+}
+
+TEST_F(TrainTest, ADryRunWritesNothing) {
+  auto config = short_run();
+  config.dry_run = true;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(train(config, false), Ending::kFinished);
+  const auto text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("an update takes"), std::string::npos) << text;
+  EXPECT_NE(text.find("an epoch of"), std::string::npos) << text;
+  EXPECT_NE(text.find("GiB of the process"), std::string::npos) << text;
+  EXPECT_FALSE(std::filesystem::exists(config.run_dir));
 }
 
 TEST_F(TrainTest, ASeedDecidesTheRun) {
