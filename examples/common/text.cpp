@@ -8,7 +8,7 @@
 namespace evenkeel::examples {
 
 std::vector<std::string> read_lines(const std::string& file) {
-  LineReader reader(file);
+  LineReader reader(file == "-" ? "" : file);
   std::vector<std::string> lines;
   for (std::string line; reader.next(line);) {
     if (reader.cut()) {

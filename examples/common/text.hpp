@@ -17,8 +17,9 @@ class TextError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The lines of a UTF-8 file, plain or compressed with gzip, as LineReader has them. Throws
-/// `TextError` as it does, and for a file that is empty or has a line above its limit.
+/// The lines of a UTF-8 file, plain or compressed with gzip, as LineReader has them; `-` is
+/// standard input. Throws `TextError` as it does, and for a file that is empty or has a line above
+/// its limit.
 std::vector<std::string> read_lines(const std::string& file);
 
 /// Where the first byte lies that is no part of well-formed UTF-8.

@@ -118,13 +118,13 @@ Config resolved(Config c) {
   }
   check_adam_settings(c);
   expect(!c.source.empty(), "source", "a file of training text", value_of(c.source));
-  expect(c.source.size() == c.target.size(),
+  expect(c.target.empty() || c.source.size() == c.target.size(),
          "target",
-         "as many files as --source",
+         "as many files as --source, or none",
          value_of(c.target));
-  expect(c.valid_source.size() == c.valid_target.size(),
+  expect(c.valid_target.empty() || c.valid_source.size() == c.valid_target.size(),
          "valid-target",
-         "as many files as --valid-source",
+         "as many files as --valid-source, or none",
          value_of(c.valid_target));
   for (const auto& [name, files] : {std::pair{"source", c.source},
                                     {"target", c.target},

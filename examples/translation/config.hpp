@@ -66,10 +66,13 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
         c.task,
         "settings for tiny, multi30k, iwslt, base or big: see evenkeel-translate tasks",
         false);
-  visit("source", c.source, "training text, one sentence a line, plain or .gz", true);
-  visit("target", c.target, "its translation, line by line", true);
+  visit("source",
+        c.source,
+        "training text, one sentence a line, plain or .gz; -: standard input",
+        true);
+  visit("target", c.target, "its translation; none: it is in --source, behind a tab", true);
   visit("valid-source", c.valid_source, "held-out text for validation loss and BLEU", true);
-  visit("valid-target", c.valid_target, "its translation", true);
+  visit("valid-target", c.valid_target, "its translation; none: behind a tab", true);
   visit("vocabulary", c.vocabulary, "SentencePiece model; without, one is trained", true);
   visit("source-vocabulary", c.source_vocabulary, "one of the source alone", true);
   visit("target-vocabulary", c.target_vocabulary, "one of the target alone", true);

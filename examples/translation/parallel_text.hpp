@@ -14,10 +14,11 @@ struct ParallelText {
 };
 
 /// Reads and concatenates pairs of files with equal numbers of lines, `source_files[i]` and
-/// `target_files[i]`.
+/// `target_files[i]`. Without target files, each line of a source file has both sides, with a tab
+/// between.
 ///
-/// Throws `TextError` as `read_lines` does, and if the two sides differ in the number of files or
-/// lines.
+/// Throws `TextError` as `read_lines` does, if the two sides differ in the number of files or
+/// lines, and for a line without one tab where there have to be tabs.
 ParallelText read_parallel(const std::vector<std::string>& source_files,
                            const std::vector<std::string>& target_files);
 

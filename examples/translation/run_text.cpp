@@ -62,12 +62,10 @@ void fit_validation(const Config& config, Corpus& valid, Progress& progress) {
   const auto dropped = valid.drop_longer_than(config.max_length);
   if (valid.pairs.empty()) {
     throw ConfigError(fmt::format(
-        "--valid-source: expected pairs of at most --max-length {} pieces, but of {} in {} and {} "
-        "none is",
+        "--valid-source: expected pairs of at most --max-length {} pieces, but of {} in {} none is",
         config.max_length,
         pairs,
-        names(config.valid_source),
-        names(config.valid_target)));
+        names(config.valid_source, config.valid_target)));
   }
   if (dropped > 0) {
     progress.line(fmt::format("{} of {} validation pairs, longer than {} pieces, are left out",
@@ -79,8 +77,9 @@ void fit_validation(const Config& config, Corpus& valid, Progress& progress) {
 
 }  // namespace
 
-std::string names(const std::vector<std::string>& files) {
-  return fmt::format("{}", fmt::join(files, ", "));
+std::string names(const std::vector<std::string>& source, const std::vector<std::string>& target) {
+  const auto listed = fmt::format("{}", fmt::join(source, ", "));
+  return target.empty() ? listed : fmt::format("{} and {}", listed, fmt::join(target, ", "));
 }
 
 RunText read_text(const Config& config, std::optional<Vocabularies> stored, Progress& progress) {

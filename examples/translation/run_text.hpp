@@ -27,7 +27,7 @@ struct RunText {
 /// out.
 RunText read_text(const Config& config, std::optional<Vocabularies> stored, Progress& progress);
 
-/// The files of an option as errors have them.
-std::string names(const std::vector<std::string>& files);
+/// The files of a text as errors have them; there may be none of targets.
+std::string names(const std::vector<std::string>& source, const std::vector<std::string>& target);
 
 }  // namespace evenkeel::examples::translation

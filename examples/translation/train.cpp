@@ -81,11 +81,10 @@ BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) 
   try {
     return {pairs, options};
   } catch (const std::invalid_argument&) {
-    throw ConfigError(fmt::format(
-        "--source: expected pairs of at most --max-length {} pieces, but {} and {} have none",
-        config.max_length,
-        names(config.source),
-        names(config.target)));
+    throw ConfigError(
+        fmt::format("--source: expected pairs of at most --max-length {} pieces, but none is in {}",
+                    config.max_length,
+                    names(config.source, config.target)));
   }
 }
 

@@ -247,13 +247,13 @@ INSTANTIATE_TEST_SUITE_P(
                   "--source: expected a file of training text, but got []"},
         BadConfig{"OneSide",
                   [](Config& c) { c.target.emplace_back("c"); },
-                  "--target: expected as many files as --source, but got [\"b\",\"c\"]"}),
+                  "--target: expected as many files as --source, or none, but got [\"b\",\"c\"]"}),
     ::testing::PrintToStringParamName());
 
 TEST(ConfigTest, AnUnknownSettingIsAnErrorThatListsTheKnown) {
   const auto text = error_of([] { from_json({{"dropuot", 0.1}}); });
   EXPECT_EQ(text.rfind("config: there is no setting dropuot, the nearest is dropout; there are "
-                       "source, target",
+                       "task, source, target",
                        0),
             0)
       << text;

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
@@ -25,6 +26,14 @@ TEST_F(ParallelTextTest, PutsFilesOneAfterAnother) {
 
   EXPECT_EQ(text.source, (Lines{"a", "b", "c"}));
   EXPECT_EQ(text.target, (Lines{"A", "B", "C"}));
+}
+
+TEST_F(ParallelTextTest, TakesBothSidesFromOneFileWhereNoTargetIsNamed) {
+  const auto text =
+      read_parallel({write("1.tsv", "a b\tA\n\tB\n"), write_gzip("2.tsv.gz", "c\t")}, {});
+
+  EXPECT_EQ(text.source, (Lines{"a b", "", "c"}));
+  EXPECT_EQ(text.target, (Lines{"A", "B", ""}));
 }
 
 std::string parallel_error_of(const Lines& source_files, const Lines& target_files) {
@@ -53,6 +62,18 @@ TEST_F(ParallelTextTest, RefusesDifferentOrNoNumbersOfFiles) {
   EXPECT_EQ(
       parallel_error_of({}, {}),
       "read_parallel: expected as many source as target files, at least one, but got 0 and 0");
+}
+
+TEST_F(ParallelTextTest, RefusesLinesOfOneFileWithoutOneTab) {
+  for (const auto& [name, line, tabs] :
+       {std::array{"none", "a", "0 tabs"}, {"two", "a\tb\tc", "2 tabs"}}) {
+    const auto file = write(name, std::string("x\ty\n") + line + "\n");
+    EXPECT_EQ(parallel_error_of({file}, {}),
+              file +
+                  ":2: expected a source and a target with one tab between, since no file of "
+                  "targets is named, but got " +
+                  tabs);
+  }
 }
 
 TEST(DropEmptyPairsTest, DropsAPairIfEitherSideIsBlank) {

@@ -332,6 +332,21 @@ class ProgramTest(unittest.TestCase):
 
     # Text
 
+    def test_training_text_comes_from_one_file_or_standard_input(self):
+        pairs = zip(Path("text/train.en").read_text().splitlines(), Path("text/train.fr").read_text().splitlines())
+        Path("train.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs))
+        expected = Path("run", "log.jsonl").read_text().splitlines()
+        for name, source, stdin in (("tsv", "train.tsv", None), ("stdin", "-", "train.tsv")):
+            with open(stdin or os.devnull) as file:
+                done = call("train", *MODEL, "--source", source, "--run-dir", name, "--max-steps", 3, stdin=file)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = Path(name, "log.jsonl").read_text().splitlines()
+            self.assertEqual([json.loads(a).get("loss") for a in lines], [json.loads(b).get("loss") for b in expected])
+        done = call("train", "--resume", "--run-dir", "tsv", *self.text, "--max-steps", 4)  # the text is the same
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = call("train", *MODEL, "--source", "text/train.en", "--run-dir", "no_target", "--max-steps", 1)
+        self.assert_refused(done, "text/train.en:1: expected a source and a target with one tab between")
+
     def test_lines_of_standard_input_are_refused_as_those_of_a_file(self):
         for name, content in (
             ("broken", b"one\ncaf\xe9\n"),
