@@ -45,20 +45,20 @@ std::string varint(uint64_t number) {
 // Fields of protocol buffers, by their number.
 
 template <typename Float, typename Bits>
-std::string real(int field, Float value) {
+std::string real(uint64_t field, Float value) {
   static_assert(sizeof(Float) == sizeof(Bits), "pass an integer of the same size");
   Bits bits = 0;
   std::memcpy(&bits, &value, sizeof bits);
-  const int type = sizeof bits == 8 ? 1 : 5;
-  return varint(static_cast<uint64_t>(field << 3 | type)) + little_endian(bits, sizeof bits);
+  const uint64_t type = sizeof bits == 8 ? 1 : 5;
+  return varint(field << 3U | type) + little_endian(bits, sizeof bits);
 }
 
-std::string integer(int field, int64_t value) {
-  return varint(static_cast<uint64_t>(field << 3)) + varint(static_cast<uint64_t>(value));
+std::string integer(uint64_t field, int64_t value) {
+  return varint(field << 3U) + varint(static_cast<uint64_t>(value));
 }
 
-std::string bytes(int field, const std::string& value) {
-  return varint(static_cast<uint64_t>(field << 3 | 2)) + varint(value.size()) + value;
+std::string bytes(uint64_t field, const std::string& value) {
+  return varint(field << 3U | 2U) + varint(value.size()) + value;
 }
 
 }  // namespace

@@ -235,18 +235,19 @@ find_or_install_torch() {
 # need_python_packages tests|report: sets PYTHON to an interpreter that has the packages.
 #
 # tests: PyTorch, numpy, sacrebleu, admin-torch, safetensors, x-transformers and torchscale (references), CTranslate2,
-# transformers and sentencepiece (which read what we export), and those of the report. torchscale's own dependencies are not needed: torchscale_reference.py stands in for them.
+# transformers, sentencepiece and tensorboard (which read what we write), and those of the report. torchscale's own
+# dependencies are not needed: torchscale_reference.py stands in for them.
 # report: matplotlib and jinja2, from any interpreter that has them.
 need_python_packages() {
   local own=$EVENKEEL_DEPS/python
   local for_report=(matplotlib jinja2) for_tests=(numpy sacrebleu admin-torch safetensors)
-  local names=(torch "${for_tests[@]}" x-transformers ctranslate2 transformers sentencepiece torchscale "${for_report[@]}")
+  local names=(torch "${for_tests[@]}" x-transformers ctranslate2 transformers sentencepiece tensorboard torchscale "${for_report[@]}")
   if [[ $1 == tests ]]; then
     PYTHON=$own/bin/python
     if ! is_whole_venv "$own" || ! has_distributions "$PYTHON" "${names[@]}"; then
       say "Installing Python packages into .deps/python: ${names[*]} (PyTorch takes 4.6 GB on disk)"
       local requirements=("${for_tests[@]}" "${for_report[@]}" x-transformers==2.31.10 \
-        ctranslate2==4.8.5 transformers==5.24.0 sentencepiece==0.2.3)
+        ctranslate2==4.8.5 transformers==5.24.0 sentencepiece==0.2.3 tensorboard==2.21.0)
       if ! torch_prefix_of python3 >/dev/null; then
         requirements+=("$TORCH_REQUIREMENT")
       fi

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -91,7 +92,15 @@ class UseAverages {
   }
   UseAverages(const UseAverages&) = delete;
   UseAverages& operator=(const UseAverages&) = delete;
-  ~UseAverages() { copy(weights_); }
+  ~UseAverages() {
+    try {
+      copy(weights_);
+    } catch (const std::exception& error) {
+      const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
+      TORCH_WARN("UseAverages: the weights are not put back: ",
+                 of_torch != nullptr ? of_torch->what_without_backtrace() : error.what());
+    }
+  }
 
  private:
   void copy(const std::vector<torch::Tensor>& values) {

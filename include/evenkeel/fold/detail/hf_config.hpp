@@ -184,7 +184,7 @@ inline torch::Tensor position_scale(const std::string& file,
   const auto given = table.to(torch::kFloat64);
   const auto scale = (given * positions).sum(0) / positions.square().sum(0).clamp_min(1e-12);
   const bool half = c10::elementSize(table.scalar_type()) < 4;
-  const double difference = (given - scale * positions).abs().max().item<double>();
+  const auto difference = (given - scale * positions).abs().max().item<double>();
   const double bound = (half ? 1e-2 : 1e-4) * scale.abs().max().item<double>();
   TORCH_CHECK_VALUE(difference <= bound && scale.ne(0.0).all().item<bool>(),
                     file,
@@ -193,7 +193,7 @@ inline torch::Tensor position_scale(const std::string& file,
                     " to hold sinusoidal positions, each channel times a factor other "
                     "than 0, but they differ by ",
                     difference);
-  const double from_one = (scale - 1.0).abs().max().item<double>();
+  const auto from_one = (scale - 1.0).abs().max().item<double>();
   return from_one <= (half ? 1e-2 : 1e-4) ? torch::Tensor() : scale;
 }
 

@@ -4,6 +4,7 @@
 #include <evenkeel/fold/safetensors.hpp>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -63,7 +64,7 @@ struct NameTable {
       if (dot == 0 || dot == rest.npos || rest[dot] != '.') return {};
       const auto inner = with_beginning(rest.substr(dot + 1), *in_layer, from_ours);
       to += from_ours ? "layers." : "layer_";
-      return inner.empty() ? inner : to + std::string(rest.substr(0, dot + 1)) + inner;
+      return inner.empty() ? inner : to.append(rest.substr(0, dot + 1)).append(inner);
     }
     return {};
   }
@@ -127,18 +128,20 @@ inline StateDict packed_projections(StateDict state) {
   StateDict packed;
   for (const auto& [name, tensor] : state) {
     for (const std::string kind : {"weight", "bias"}) {
-      if (!ends_with(name, "q_proj." + kind)) continue;
+      if (!ends_with(name, fmt::format("q_proj.{}", kind))) continue;
       const auto prefix = name.substr(0, name.size() - kind.size() - 7);
-      const auto key = state.find(prefix + "k_proj." + kind);
-      const auto value = state.find(prefix + "v_proj." + kind);
+      const auto key = state.find(fmt::format("{}k_proj.{}", prefix, kind));
+      const auto value = state.find(fmt::format("{}v_proj.{}", prefix, kind));
       if (key == state.end() || value == state.end()) continue;
-      packed[prefix + "in_proj_" + kind] = at::cat({tensor, key->second, value->second});
+      packed[fmt::format("{}in_proj_{}", prefix, kind)] =
+          at::cat({tensor, key->second, value->second});
     }
   }
   for (const auto& item : packed) {
     const auto kind = item.first.substr(item.first.rfind('_') + 1);
     const auto prefix = item.first.substr(0, item.first.size() - kind.size() - 8);
-    for (const char* part : {"q", "k", "v"}) state.erase(prefix + part + "_proj." + kind);
+    for (const char* part : {"q", "k", "v"})
+      state.erase(fmt::format("{}{}_proj.{}", prefix, part, kind));
   }
   state.merge(packed);
   return state;

@@ -33,7 +33,7 @@ struct ShapedTuning {
 inline ShapedTuning shaped_tuning(uint64_t dim, bool any_float) {
   ShapedTuning tuning{any_float && dim <= 128 ? 4 : 8, 1};
   while (dim % static_cast<uint64_t>(tuning.vec) != 0) tuning.vec /= 2;
-  while (static_cast<uint64_t>(tuning.threads * tuning.vec) < dim) tuning.threads *= 2;
+  while (int64_t{tuning.threads} * tuning.vec < static_cast<int64_t>(dim)) tuning.threads *= 2;
   return tuning;
 }
 

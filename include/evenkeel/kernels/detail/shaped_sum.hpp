@@ -118,7 +118,7 @@ inline std::optional<ShapedForm> shaped_form(ShapedSum& sum, at::ScalarType type
   form.identity = sum.identity;
   form.centred = sum.centred;
   form.causal = sum.causal;
-  form.device = static_cast<uint64_t>(v.get_device());
+  form.device = static_cast<uint64_t>(static_cast<int>(v.get_device()));
   form.rows = cuda::shaped_rows(form, v.size(2));
   return form;
 }
