@@ -212,6 +212,10 @@ TEST_P(DecodeTest, TheBestTranslationsHaveTheirScores) {
   options.beam = options.n_best = 4;
   options.length_extra = 3;
   options.length_penalty = 0.6;
+  // Those that ended since they were too long have no eos.
+  const auto longest_of = [](const Ids& source) {
+    return static_cast<size_t>(1.5 * static_cast<double>(source.size())) + 3;
+  };
   const auto found = translate_n_best({model_.get()}, kSources, device_, false, options);
   const auto best = translate(*model_, kSources, device_, false, options);
   std::vector<Pair> pairs;
@@ -222,20 +226,19 @@ TEST_P(DecodeTest, TheBestTranslationsHaveTheirScores) {
     }
     for (const auto& each : found[i]) {
       EXPECT_LE(each.score, found[i].front().score);
-      EXPECT_DOUBLE_EQ(
-          each.score,
-          each.log_probability / std::pow(static_cast<double>(each.pieces.size()) + 1.0, 0.6));
+      const bool cut_off = each.pieces.size() == longest_of(kSources[i]);
+      const auto length = static_cast<double>(each.pieces.size()) + (cut_off ? 0.0 : 1.0);
+      EXPECT_DOUBLE_EQ(each.score, each.log_probability / std::pow(length, 0.6));
       pairs.push_back({kSources[i], each.pieces});
     }
   }
   const auto scores = score_pairs({model_.get()}, pairs, device_, false, /*batch_tokens=*/20);
   size_t at = 0;
   for (size_t i = 0; i < kSources.size(); ++i) {
-    const auto longest = static_cast<size_t>(1.5 * static_cast<double>(kSources[i].size())) + 3;
     for (const auto& each : found[i]) {
       auto expected = scores[at++];
-      // Those that ended since they were too long have no eos.
-      if (each.pieces.size() == longest) expected -= next(kSources[i], each.pieces)[kEos];
+      if (each.pieces.size() == longest_of(kSources[i]))
+        expected -= next(kSources[i], each.pieces)[kEos];
       EXPECT_TRUE(close(each.log_probability, expected)) << i;
     }
   }
