@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Trains the same language model with every block on the same tokens: the tables of docs/methods/simplified.md.
 
-    benchmarks/blocks.py build/examples/language_model/evenkeel-lm                   # five minutes of two cores
+    benchmarks/blocks.py build/examples/language_model/evenkeel-lm                   # three minutes of two cores
     benchmarks/blocks.py build/examples/language_model/evenkeel-lm --size gpu        # five minutes of a GPU
     benchmarks/blocks.py build/examples/language_model/evenkeel-lm --size deep --blocks default,sas-p
 
