@@ -43,6 +43,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/config_text.hpp
     include/evenkeel/fold/detail/ctranslate2_file.hpp
     include/evenkeel/fold/detail/ctranslate2_layers.hpp
+    include/evenkeel/fold/detail/flush_to_disk.hpp
     include/evenkeel/fold/detail/fold_branch.hpp
     include/evenkeel/fold/detail/fold_norm.hpp
     include/evenkeel/fold/detail/fold_stack.hpp
@@ -107,8 +108,10 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cuda/sums.cuh
     include/evenkeel/kernels/cuda/tuning.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
+    include/evenkeel/kernels/detail/gradients_by_operators.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
+    include/evenkeel/kernels/detail/plain_shaped_sum.hpp
     include/evenkeel/kernels/detail/platform.hpp
     include/evenkeel/kernels/detail/residual_args.hpp
     include/evenkeel/kernels/detail/residual_call.hpp
@@ -117,6 +120,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/run_kernel.hpp
     include/evenkeel/kernels/detail/shaped_args.hpp
     include/evenkeel/kernels/detail/shaped_form.hpp
+    include/evenkeel/kernels/detail/shaped_launch.hpp
     include/evenkeel/kernels/detail/shaped_sum.hpp
     include/evenkeel/kernels/detail/shared_code.hpp
     include/evenkeel/kernels/fused_residual.hpp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/fold/detail/flush_to_disk.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 
 #include <c10/util/Exception.h>
@@ -87,11 +88,10 @@ class NewFolder {
   }
 
  private:
-  // A file system that cannot flush is none the worse.
   static bool is_on_disk(const std::string& path) {
     const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return false;
-    const bool flushed = fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP;
+    const bool flushed = flush_to_disk(descriptor);
     const int error = errno;
     close(descriptor);
     errno = error;

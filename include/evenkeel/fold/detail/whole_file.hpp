@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/fold/detail/flush_to_disk.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 
 #include <c10/util/Exception.h>
-
-#if EVENKEEL_HAS_POSIX
-#include <unistd.h>
-#endif
 
 #include <cerrno>
 #include <cstdio>
@@ -49,10 +46,9 @@ class WholeFile {
   }
 
  private:
-  // A file system that cannot flush is none the worse.
   bool is_on_disk() const {
 #if EVENKEEL_HAS_POSIX
-    return fsync(fileno(stream_)) == 0 || errno == EINVAL || errno == ENOTSUP;
+    return flush_to_disk(fileno(stream_));
 #else
     return true;
 #endif

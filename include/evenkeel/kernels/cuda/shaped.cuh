@@ -184,8 +184,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 // The block's sum of a number of each thread's, which thread 0 writes.
 INLINE void write_sum(float value, float* to) {
   __shared__ float sums[kBlockWarps];
-  UNROLL for (int lanes = 16; lanes > 0; lanes >>= 1) value +=
-      __shfl_xor_sync(~0u, value, lanes);
+  UNROLL for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(~0u, value, lanes);
   __syncthreads();
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = value;
   __syncthreads();

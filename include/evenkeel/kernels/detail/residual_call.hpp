@@ -86,14 +86,20 @@ inline at::ScalarType type_of_code(uint64_t code) {
   return code == 0U ? at::kFloat : code == 1U ? at::kBFloat16 : at::kHalf;
 }
 
-/// The same numbers as kernels read them: of that type, contiguous, aligned for 16-byte loads.
-inline at::Tensor kernel_ready(const at::Tensor& tensor, at::ScalarType type) {
-  if (!tensor.defined()) return tensor;
+/// The same numbers of that type, strided, as they are in memory.
+inline at::Tensor as_numbers(const at::Tensor& tensor, at::ScalarType type) {
   auto ready = tensor;
   if (ready._is_zerotensor()) ready = at::zeros(ready.sizes(), ready.options());
   if (ready.layout() != at::kStrided) ready = ready.to_dense();
   if (ready.scalar_type() != type) ready = ready.to(type);
   if (ready.is_neg()) ready = ready.resolve_neg();
+  return ready;
+}
+
+/// The same numbers as kernels read them: of that type, contiguous, aligned for 16-byte loads.
+inline at::Tensor kernel_ready(const at::Tensor& tensor, at::ScalarType type) {
+  if (!tensor.defined()) return tensor;
+  auto ready = as_numbers(tensor, type);
   if (!ready.is_contiguous()) ready = ready.contiguous();
   const bool is_aligned = reinterpret_cast<uintptr_t>(ready.const_data_ptr()) % 16 == 0;
   return is_aligned ? ready : ready.clone();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/kernels/detail/differentiable_residual.hpp>
+#include <evenkeel/kernels/detail/gradients_by_operators.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
 #include <evenkeel/kernels/detail/run_kernel.hpp>
@@ -176,43 +177,17 @@ class ResidualNode : public torch::autograd::Node {
   EVENKEEL_COLD void through_operators(ResidualCall& call,
                                        const Tensors& gradients,
                                        Tensors& results) const {
-    const bool differentiate_again = at::GradMode::is_enabled();
-    const at::AutoGradMode grad_mode(true);
     at::Tensor factors;
     if (call.form.drops != 0U) {
       const at::NoGradGuard no_grad;
       factors = dropout_factors(call, for_backward_);
     }
-    // Aliases, since one tensor may stand in two places and each has a gradient of its own.
-    Tensors inputs;
-    const auto tensors = call.inputs();
-    for (int i = 0; i < kInputs; ++i) {
-      auto& tensor = *tensors[static_cast<size_t>(i)];
-      if (!tensor.defined()) continue;
-      tensor = tensor.view_as(tensor);
-      if (call.form.wants(i)) inputs.push_back(tensor);
-    }
-    const auto outputs = differentiable_residual(call, factors);
-    Tensors roots;
-    Tensors root_gradients;
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      if (!gradients[i].defined()) continue;
-      roots.push_back(outputs[i]);
-      root_gradients.push_back(gradients[i].to(outputs[i].scalar_type()));
-    }
-    const auto computed = torch::autograd::grad(roots,
-                                                inputs,
-                                                root_gradients,
-                                                /*retain_graph=*/true,
-                                                /*create_graph=*/true,
-                                                /*allow_unused=*/true);
-    size_t next = 0;
-    for (int i = 0; i < kInputs; ++i) {
-      if (!call.form.wants(i)) continue;
-      auto gradient = computed[next++];
-      if (!differentiate_again && gradient.defined()) gradient = gradient.detach();
-      results[static_cast<size_t>(i)] = std::move(gradient);
-    }
+    gradients_by_operators(
+        call.inputs(),
+        [&](size_t i) { return call.form.wants(static_cast<int>(i)); },
+        [&] { return differentiable_residual(call, factors); },
+        gradients,
+        results);
   }
 
   ResidualCall call_;  ///< Without its tensors.

@@ -2,186 +2,25 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/shaped_kernel.hpp>
+#include <evenkeel/kernels/detail/gradients_by_operators.hpp>
+#include <evenkeel/kernels/detail/plain_shaped_sum.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
-#include <evenkeel/kernels/detail/shaped_args.hpp>
 #include <evenkeel/kernels/detail/shaped_form.hpp>
+#include <evenkeel/kernels/detail/shaped_launch.hpp>
 #include <evenkeel/kernels/fused_residual_switch.hpp>
 
 #include <ATen/ATen.h>
+#include <ATen/TensorSubclassLikeUtils.h>
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <utility>
 
 namespace evenkeel::detail {
-
-/// Shaped attention beside its softmax: y = beta * a + alpha * v - gamma * mean(v), where a is the
-/// softmax's average of the values v. Shapes: v, a and y are (B, num_heads, T, head_dim), gains
-/// (num_heads) or (1), undefined for 1.
-struct ShapedSum {
-  at::Tensor v;
-  at::Tensor alpha;
-  at::Tensor beta;
-  at::Tensor gamma;
-  bool identity = true;  ///< Whether there is alpha * v.
-  bool centred = true;   ///< Whether there is -gamma * mean(v).
-  bool causal = true;    ///< Whether the mean is over the positions up to each, or over all.
-
-  /// In the order in which gradients are listed.
-  std::array<at::Tensor*, 4> inputs() { return {&v, &alpha, &beta, &gamma}; }
-};
-
-/// x (B, num_heads, ...) with the gain of each head.
-inline at::Tensor times_heads(const at::Tensor& x, const at::Tensor& gain) {
-  return gain.defined() ? x * gain.to(x.scalar_type()).view({1, -1, 1, 1}) : x;
-}
-
-/// y + sign * gain * x, for the gain of each head, in one pass over the three.
-inline at::Tensor plus_heads(const at::Tensor& y,
-                             const at::Tensor& x,
-                             const at::Tensor& gain,
-                             double sign = 1.0) {
-  if (!gain.defined()) return at::add(y, x, sign);
-  return at::addcmul(y, x, gain.to(x.scalar_type()).view({1, -1, 1, 1}), sign);
-}
-
-/// y + alpha * v - gamma * mean(v), by operators.
-inline at::Tensor plus_rest(at::Tensor y, const ShapedSum& sum) {
-  if (sum.centred) {
-    const auto type = sum.v.scalar_type();
-    const auto values = type == at::kDouble ? sum.v : sum.v.to(at::kFloat);
-    const auto counts = at::arange(1, sum.v.size(2) + 1, values.options()).view({1, 1, -1, 1});
-    const auto mean = sum.causal ? values.cumsum(2) / counts : values.mean(2, /*keepdim=*/true);
-    y = plus_heads(y, mean.to(type), sum.gamma, -1.0);
-  }
-  return sum.identity ? plus_heads(y, sum.v, sum.alpha) : y;
-}
-
-/// As the kernels read it: of that type, columns side by side, rows aligned for their loads.
-inline at::Tensor heads_ready(const at::Tensor& tensor, at::ScalarType type) {
-  auto ready = tensor;
-  if (ready._is_zerotensor()) ready = at::zeros(ready.sizes(), ready.options());
-  if (ready.scalar_type() != type) ready = ready.to(type);
-  if (ready.is_neg()) ready = ready.resolve_neg();
-  const auto bytes = static_cast<int64_t>(ready.element_size());
-  bool is_ready = ready.stride(3) == 1 && ready.size(3) * bytes % 16 == 0 &&
-                  reinterpret_cast<uintptr_t>(ready.const_data_ptr()) % 16 == 0;
-  for (int64_t i = 0; i < 3; ++i) is_ready = is_ready && ready.stride(i) * bytes % 16 == 0;
-  return is_ready ? ready : ready.clone(at::MemoryFormat::Contiguous);
-}
-
-inline HeadStrides strides_of(const at::Tensor& tensor) {
-  return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
-}
-
-/// Memory for a tensor of that one's shape, in which the heads of a position are side by side.
-inline at::Tensor new_heads(const at::Tensor& like, at::ScalarType type) {
-  return at::empty({like.size(0), like.size(2), like.size(1), like.size(3)},
-                   like.options().dtype(type).requires_grad(false))
-      .transpose(1, 2);
-}
-
-/// The kernels' form of a sum, if there are kernels for it. `type`: of a.
-inline std::optional<ShapedForm> shaped_form(ShapedSum& sum, at::ScalarType type) {
-  constexpr int64_t kMostColumns = 256;
-  const auto& v = sum.v;
-  if (!v.is_cuda() || v.dim() != 4 || v.numel() == 0 || v.size(3) > kMostColumns) return {};
-  if (type_code(type) < 0) return {};
-  const auto code = [](at::ScalarType of) { return static_cast<uint64_t>(type_code(of)); };
-  std::optional<at::ScalarType> of_gains;
-  for (const auto* tensor : sum.inputs()) {
-    if (!tensor->defined()) continue;
-    if (!kernels_know(*tensor, v.device())) return {};
-    if (tensor == &sum.v) continue;
-    if (of_gains && *of_gains != tensor->scalar_type()) return {};
-    of_gains = tensor->scalar_type();
-  }
-  const auto count = [](const at::Tensor& gain) -> uint64_t {
-    return !gain.defined() ? 0 : gain.numel() == 1 ? 1 : 2;
-  };
-  ShapedForm form{};
-  form.dim = static_cast<uint64_t>(v.size(3));
-  form.a = code(type);
-  form.v = code(v.scalar_type());
-  form.y = code(c10::promoteTypes(type, v.scalar_type()));
-  form.gain = of_gains ? code(*of_gains) : 0;
-  form.alpha_count = count(sum.alpha);
-  form.beta_count = count(sum.beta);
-  form.gamma_count = count(sum.gamma);
-  form.identity = sum.identity;
-  form.centred = sum.centred;
-  form.causal = sum.causal;
-  form.device = static_cast<uint64_t>(static_cast<int>(v.get_device()));
-  form.rows = cuda::shaped_rows(form, v.size(2));
-  return form;
-}
-
-/// What makes beta * v of the type of a.
-inline ShapedForm values_form(ShapedForm form) {
-  const auto type = form.a;
-  form.a = form.v;
-  form.y = type;
-  form.alpha_count = form.gamma_count = 0;
-  form.identity = form.centred = form.causal = 0;
-  return form;
-}
-
-/// What makes y of a, where beta is in a.
-inline ShapedForm join_form(ShapedForm form) {
-  form.beta_count = 0;
-  return form;
-}
-
-/// Launches the kernel of that form: to `y`, of `a`, and of the sum's v and gains.
-inline void launch_shaped(const ShapedForm& form,
-                          const ShapedSum& sum,
-                          const at::Tensor& a,
-                          const at::Tensor& dy,
-                          at::Tensor& y,
-                          SumsArgs* sums = nullptr) {
-  const auto& v = sum.v;
-  const cuda::OnDevice on_device(v.device());
-  const auto address = [](const at::Tensor& gain) {
-    return gain.defined() ? gain.const_data_ptr() : nullptr;
-  };
-  const auto a_ready = heads_ready(a, type_of_code(form.a));
-  const auto v_ready = heads_ready(v, v.scalar_type());
-  const auto dy_ready = dy.defined() ? heads_ready(dy, type_of_code(form.y)) : dy;
-  ShapedArgs args{};
-  args.a = a_ready.const_data_ptr();
-  args.of_a = strides_of(a_ready);
-  args.v = v_ready.const_data_ptr();
-  args.of_v = strides_of(v_ready);
-  if (dy.defined()) {
-    args.dy = dy_ready.const_data_ptr();
-    args.of_dy = strides_of(dy_ready);
-  }
-  args.y = y.mutable_data_ptr();
-  args.of_y = strides_of(y);
-  args.alpha = address(sum.alpha);
-  args.beta = address(sum.beta);
-  args.gamma = address(sum.gamma);
-  args.heads = static_cast<int>(v.size(1));
-  args.length = static_cast<int>(v.size(2));
-  at::Tensor rows_of_sums;
-  if (sums != nullptr) {
-    rows_of_sums = at::empty({sums->rows, sums->columns}, v.options().dtype(at::kFloat));
-    args.sums = rows_of_sums.mutable_data_ptr<float>();
-    sums->sums = args.sums;
-  }
-  const auto& kernel = *cuda::ShapedKernel::find(form);
-  kernel.driver().make_context_current(v.get_device());
-  auto* const stream = kernel.driver().current_stream(v.device());
-  kernel.launch(stream, args, v.size(0));
-  if (sums != nullptr) kernel.launch_sums(stream, *sums);
-}
 
 /// (beta * v, rest), where `rest` stands for alpha * v - gamma * mean(v), which `ShapedJoin` adds:
 /// it has no memory of its own, but the gradient of y comes back through it. So backward has both
@@ -279,38 +118,17 @@ class ShapedValues : public torch::autograd::Function<ShapedValues> {
                                 const Tensors& gradients,
                                 const std::array<bool, 4>& wanted,
                                 Tensors& results) {
-    const bool differentiate_again = at::GradMode::is_enabled();
-    const at::AutoGradMode grad_mode(true);
-    // Aliases, since one tensor may stand in two places and each has a gradient of its own.
-    Tensors inputs;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      auto& tensor = *sum.inputs()[i];
-      if (tensor.defined()) tensor = tensor.view_as(tensor);
-      if (wanted[i]) inputs.push_back(tensor);
-    }
-    const auto none = at::zeros_like(sum.v, sum.v.options().requires_grad(false));
-    const Tensors outputs{times_heads(sum.v, sum.beta).to(type_of_code(form.a)),
-                          plus_rest(none, sum).to(type_of_code(form.y))};
-    Tensors roots;
-    Tensors root_gradients;
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      if (!outputs[i].requires_grad()) continue;
-      roots.push_back(outputs[i]);
-      root_gradients.push_back(gradients[i].to(outputs[i].scalar_type()));
-    }
-    const auto computed = torch::autograd::grad(roots,
-                                                inputs,
-                                                root_gradients,
-                                                /*retain_graph=*/true,
-                                                /*create_graph=*/true,
-                                                /*allow_unused=*/true);
-    size_t next = 0;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      if (!wanted[i]) continue;
-      auto gradient = computed[next++];
-      if (!differentiate_again && gradient.defined()) gradient = gradient.detach();
-      results[i] = std::move(gradient);
-    }
+    const auto outputs = [&]() -> Tensors {
+      const auto none = at::zeros_like(sum.v, sum.v.options().requires_grad(false));
+      return {times_heads(sum.v, sum.beta).to(type_of_code(form.a)),
+              plus_rest(none, sum).to(type_of_code(form.y))};
+    };
+    gradients_by_operators(
+        sum.inputs(),
+        [&](size_t i) { return wanted[i]; },
+        outputs,
+        gradients,
+        results);
   }
 };
 
