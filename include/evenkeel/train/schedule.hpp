@@ -9,6 +9,27 @@
 
 namespace evenkeel::train {
 
+namespace detail {
+
+/// Of a schedule called `name` that ends at update `steps`.
+inline void require_steps(const char* name, int64_t step, int64_t warmup, int64_t steps) {
+  evenkeel::detail::require(step >= 1 && warmup >= 0 && steps >= warmup,
+                            name,
+                            ": expected step >= 1, warmup >= 0 and steps >= warmup, but got ",
+                            step,
+                            ", ",
+                            warmup,
+                            " and ",
+                            steps);
+}
+
+/// Of update `step` <= warmup.
+inline double warmup_lr(int64_t step, double peak, int64_t warmup) {
+  return peak * static_cast<double>(step) / static_cast<double>(warmup);
+}
+
+}  // namespace detail
+
 /// The learning rate of update `step`, from 1: it rises linearly to `peak` over `warmup` updates,
 /// then falls as peak * sqrt(warmup / step).
 /// Paper: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, with a configurable peak instead
@@ -47,15 +68,8 @@ inline double inverse_sqrt_no_warmup_lr(int64_t step, double peak, int64_t decay
 /// Source: Hugging Face transformers, `get_linear_schedule_with_warmup`, at its step `step`.
 /// Throws std::invalid_argument for step < 1, warmup < 0 or steps < warmup.
 inline double linear_lr(int64_t step, double peak, int64_t warmup, int64_t steps) {
-  evenkeel::detail::require(
-      step >= 1 && warmup >= 0 && steps >= warmup,
-      "linear_lr: expected step >= 1, warmup >= 0 and steps >= warmup, but got ",
-      step,
-      ", ",
-      warmup,
-      " and ",
-      steps);
-  if (step <= warmup) return peak * static_cast<double>(step) / static_cast<double>(warmup);
+  detail::require_steps("linear_lr", step, warmup, steps);
+  if (step <= warmup) return detail::warmup_lr(step, peak, warmup);
   if (step >= steps) return 0.0;
   return peak * static_cast<double>(steps - step) / static_cast<double>(steps - warmup);
 }
@@ -70,15 +84,8 @@ inline double linear_lr(int64_t step, double peak, int64_t warmup, int64_t steps
 /// again after `steps`.
 /// Throws std::invalid_argument for step < 1, warmup < 0 or steps < warmup.
 inline double cosine_lr(int64_t step, double peak, int64_t warmup, int64_t steps) {
-  evenkeel::detail::require(
-      step >= 1 && warmup >= 0 && steps >= warmup,
-      "cosine_lr: expected step >= 1, warmup >= 0 and steps >= warmup, but got ",
-      step,
-      ", ",
-      warmup,
-      " and ",
-      steps);
-  if (step <= warmup) return peak * static_cast<double>(step) / static_cast<double>(warmup);
+  detail::require_steps("cosine_lr", step, warmup, steps);
+  if (step <= warmup) return detail::warmup_lr(step, peak, warmup);
   if (step >= steps) return 0.0;
   constexpr double kPi = 3.14159265358979323846;
   const double share = static_cast<double>(step - warmup) / static_cast<double>(steps - warmup);
@@ -95,8 +102,7 @@ inline double constant_lr(int64_t step, double peak, int64_t warmup) {
                             step,
                             " and ",
                             warmup);
-  if (step >= warmup) return peak;
-  return peak * static_cast<double>(step) / static_cast<double>(warmup);
+  return step >= warmup ? peak : detail::warmup_lr(step, peak, warmup);
 }
 
 /// Whether the learning rate is to be reduced on a plateau, after a validation that was not better,
