@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/fold/fold.hpp>
+#include <evenkeel/residual/registry.hpp>
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -53,6 +54,19 @@ inline void scramble(torch::nn::Module& module) {
   for (auto& parameter : module.parameters()) {
     parameter.add_(torch::randn_like(parameter), 0.25);
   }
+}
+
+/// A model that is not as it began.
+inline nn::Transformer<> trained(const std::string& scheme,
+                                 const nn::TransformerOptions& options = small_transformer()) {
+  nn::Transformer<> model(find_scheme(scheme), options);
+  scramble(*model);
+  model->eval();
+  return model;
+}
+
+inline torch::Tensor logits(nn::Transformer<>& model) {
+  return model->forward(source(), target());
 }
 
 /// The largest difference is at most 1e-5 (float64: 1e-12) of the largest element.

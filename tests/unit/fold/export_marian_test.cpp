@@ -24,8 +24,10 @@ namespace evenkeel {
 namespace {
 
 using test::bytes_of;
+using test::logits;
 using test::same_outputs;
 using test::throws;
+using test::trained;
 using test::write_bytes;
 
 const std::vector<std::string> kPieces{
@@ -34,18 +36,6 @@ const std::vector<std::string> kPieces{
 class ExportMarianTest : public ::testing::Test {
  protected:
   void SetUp() override { torch::manual_seed(0); }
-
-  static nn::Transformer<> trained(
-      const std::string& scheme,
-      const nn::TransformerOptions& options = test::small_transformer()) {
-    nn::Transformer<> model(find_scheme(scheme), options);
-    test::scramble(*model);
-    model->eval();
-    return model;
-  }
-  static torch::Tensor logits(nn::Transformer<>& model) {
-    return model->forward(test::source(), test::target());
-  }
   // Writes the model into a folder of that name.
   std::string written(const std::string& name, const nn::Transformer<>& model) {
     export_marian(model, MarianVocabulary(kPieces, "model"), folder_ / name);

@@ -12,11 +12,10 @@
 #include "all_close.hpp"
 #include "fold_models.hpp"
 #include "scratch_folder.hpp"
+#include "tied_module.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/embedding.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -32,6 +31,7 @@ namespace evenkeel {
 namespace {
 
 using test::bytes_of;
+using test::trained;
 
 /// The folder of a script's files, empty where the script did not run.
 class PythonTest : public ::testing::Test {
@@ -55,23 +55,14 @@ class SafetensorsOfPythonTest : public PythonTest {
 };
 
 /// What the script has, and fills in the same way.
-struct TiedImpl : torch::nn::Module {
-  TiedImpl() {
-    embedding = register_module("embedding", torch::nn::Embedding(5, 3));
-    head = register_module("head", std::make_shared<torch::nn::Module>());
-    head->register_parameter("weight", embedding->weight);
-    head->register_parameter("bias", torch::randn({5}));
-    norm = register_module("norm", torch::nn::BatchNorm1d(3));
-    double index = 0;
-    for (auto& [name, tensor] : state_dict(*this)) {
-      tensor.copy_(torch::arange(tensor.numel(), torch::kFloat).view(tensor.sizes()) / 8 + index++);
-    }
+test::Tied filled() {
+  test::Tied module;
+  double index = 0;
+  for (auto& [name, tensor] : state_dict(*module)) {
+    tensor.copy_(torch::arange(tensor.numel(), torch::kFloat).view(tensor.sizes()) / 8 + index++);
   }
-  torch::nn::Embedding embedding{nullptr};
-  std::shared_ptr<torch::nn::Module> head;
-  torch::nn::BatchNorm1d norm{nullptr};
-};
-TORCH_MODULE(Tied);
+  return module;
+}
 
 TEST_F(SafetensorsOfPythonTest, AreReadAndWrittenInEveryType) {
   const auto read = read_safetensors(folder_ + "python.safetensors");
@@ -90,7 +81,8 @@ TEST_F(SafetensorsOfPythonTest, AreReadAndWrittenInEveryType) {
 }
 
 TEST_F(SafetensorsOfPythonTest, HaveTiedWeightsOnce) {
-  Tied expected, module;
+  auto expected = filled();
+  test::Tied module;
   for (auto& item : state_dict(*module)) item.second.zero_();
   load_safetensors(*module, folder_ + "tied.safetensors");
   for (const auto& [name, tensor] : state_dict(*expected)) {
@@ -108,13 +100,6 @@ nn::TransformerOptions of_python() {
       .dim_feedforward(24)
       .vocab_size(11)
       .dropout(0.0);
-}
-
-nn::Transformer<> trained(const std::string& scheme, const nn::TransformerOptions& options) {
-  nn::Transformer<> model(find_scheme(scheme), options);
-  test::scramble(*model);
-  model->eval();
-  return model;
 }
 
 class TorchTransformerTest : public PythonTest {

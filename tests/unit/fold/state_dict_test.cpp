@@ -7,10 +7,9 @@
 #include "errors.hpp"
 #include "fold_models.hpp"
 #include "scratch_folder.hpp"
+#include "tied_module.hpp"
 
 #include <gtest/gtest.h>
-#include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/embedding.h>
 #include <torch/types.h>
 
 #include <memory>
@@ -21,21 +20,7 @@ namespace {
 
 using test::same_bits;
 using test::throws;
-
-// A module of nobody's: parameters, buffers, and a weight with two names.
-struct TiedImpl : torch::nn::Module {
-  TiedImpl() {
-    embedding = register_module("embedding", torch::nn::Embedding(5, 3));
-    head = register_module("head", std::make_shared<torch::nn::Module>());
-    head->register_parameter("weight", embedding->weight);
-    head->register_parameter("bias", torch::randn({5}));
-    norm = register_module("norm", torch::nn::BatchNorm1d(3));
-  }
-  torch::nn::Embedding embedding{nullptr};
-  std::shared_ptr<torch::nn::Module> head;
-  torch::nn::BatchNorm1d norm{nullptr};
-};
-TORCH_MODULE(Tied);
+using test::Tied;
 
 class StateDictTest : public ::testing::Test {
  protected:

@@ -21,24 +21,14 @@
 namespace evenkeel {
 namespace {
 
+using test::logits;
 using test::same_outputs;
 using test::throws;
+using test::trained;
 
 class TorchStateDictTest : public ::testing::Test {
  protected:
   void SetUp() override { torch::manual_seed(0); }
-
-  static nn::Transformer<> trained(
-      const std::string& scheme,
-      const nn::TransformerOptions& options = test::small_transformer()) {
-    nn::Transformer<> model(find_scheme(scheme), options);
-    test::scramble(*model);
-    model->eval();
-    return model;
-  }
-  static torch::Tensor logits(nn::Transformer<>& model) {
-    return model->forward(test::source(), test::target());
-  }
 
   const torch::NoGradGuard no_grad_;
 };
