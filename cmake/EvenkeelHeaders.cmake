@@ -87,7 +87,11 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cpu/launch.hpp
     include/evenkeel/kernels/cpu/parallel_chunks.hpp
     include/evenkeel/kernels/cpu/rows.hpp
+    include/evenkeel/kernels/cuda/attention.cuh
+    include/evenkeel/kernels/cuda/attention_kernel.hpp
     include/evenkeel/kernels/cuda/backward.cuh
+    include/evenkeel/kernels/cuda/bias.cuh
+    include/evenkeel/kernels/cuda/bias_kernel.hpp
     include/evenkeel/kernels/cuda/column_sums.cuh
     include/evenkeel/kernels/cuda/cubin_store.hpp
     include/evenkeel/kernels/cuda/driver.hpp
@@ -107,8 +111,14 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cuda/source_text.hpp
     include/evenkeel/kernels/cuda/sums.cuh
     include/evenkeel/kernels/cuda/tuning.hpp
+    include/evenkeel/kernels/detail/attention_args.hpp
+    include/evenkeel/kernels/detail/attention_form.hpp
+    include/evenkeel/kernels/detail/bias_args.hpp
+    include/evenkeel/kernels/detail/biased_linear.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
     include/evenkeel/kernels/detail/gradients_by_operators.hpp
+    include/evenkeel/kernels/detail/head_strides.hpp
+    include/evenkeel/kernels/detail/heads.hpp
     include/evenkeel/kernels/detail/join_residual.hpp
     include/evenkeel/kernels/detail/plain_residual.hpp
     include/evenkeel/kernels/detail/plain_shaped_sum.hpp
@@ -123,6 +133,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/shaped_launch.hpp
     include/evenkeel/kernels/detail/shaped_sum.hpp
     include/evenkeel/kernels/detail/shared_code.hpp
+    include/evenkeel/kernels/detail/short_attention.hpp
     include/evenkeel/kernels/fused_residual.hpp
     include/evenkeel/kernels/fused_residual_switch.hpp
     include/evenkeel/kernels/residual_terms.hpp

@@ -3,6 +3,7 @@
 
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/core/draw.hpp>
+#include <evenkeel/kernels/detail/biased_linear.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 #include <evenkeel/nn/attention_options.hpp>
 #include <evenkeel/nn/detail/attention_checks.hpp>
@@ -113,7 +114,9 @@ class AttentionImplBase : public torch::nn::Cloneable<Derived>, public Attention
   /// if there is one, and projects by `out_proj`.
   virtual torch::Tensor output(const torch::Tensor& y) {
     const auto joined = y.transpose(1, 2).reshape({y.size(0), y.size(2), options.embed_dim()});
-    return out_proj(options.inside_norm().apply(inside_norm, joined));
+    return evenkeel::detail::biased_linear(options.inside_norm().apply(inside_norm, joined),
+                                           out_proj->weight,
+                                           out_proj->bias);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::nn::MultiHeadAttention(embed_dim=512, ...)`.

@@ -4,6 +4,7 @@
 #include <evenkeel/anatomy/anatomy_builder.hpp>
 #include <evenkeel/core/draw.hpp>
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/kernels/detail/biased_linear.hpp>
 #include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/inside_norm.hpp>
 #include <evenkeel/residual/any_norm.hpp>
@@ -101,7 +102,7 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
   torch::Tensor forward(const torch::Tensor& x) {
     auto inner = options.inside_norm().apply(inside_norm, activate(x));
     if (options.dropout() > 0.0) inner = torch::dropout(inner, options.dropout(), is_training());
-    return fc2(inner);
+    return evenkeel::detail::biased_linear(inner, fc2->weight, fc2->bias);
   }
 
   /// Pretty prints the module, e.g. `evenkeel::nn::FeedForward(embed_dim=512, ...)`.
@@ -126,7 +127,7 @@ class FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> {
   torch::Tensor activate(const torch::Tensor& x) {
     switch (options.activation()) {
       case Activation::kReLU:
-        return torch::relu(fc1(x));
+        return evenkeel::detail::biased_linear(x, fc1->weight, fc1->bias, /*relu=*/true);
       case Activation::kGELU:
         return torch::gelu(fc1(x));
       case Activation::kSwiGLU:

@@ -74,8 +74,9 @@ EVENKEEL_COLD inline std::string source_of(const ShapedForm& form,
                                     {"DGAMMA", form.dgamma},
                                     {"SIZE_OF_ARGS", sizeof(ShapedArgs)},
                                     {"SIZE_OF_SUMS_ARGS", sizeof(SumsArgs)}};
-  return source_text(definitions,
-                     {kArgsCode, kShapedArgsCode, kElementsCode, kColumnSumsCode, kShapedCode});
+  return source_text(
+      definitions,
+      {kArgsCode, kHeadStridesCode, kShapedArgsCode, kElementsCode, kColumnSumsCode, kShapedCode});
 }
 
 /// The kernels of shaped attention's sum for one form and one device.

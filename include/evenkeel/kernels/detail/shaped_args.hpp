@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/head_strides.hpp>
 #include <evenkeel/kernels/detail/shared_code.hpp>
 
 EVENKEEL_SHARED_CODE(
     kShapedArgsCode,
-
-    // Elements from one batch row, head and position to the next; columns are next to each other.
-    struct HeadStrides { long long batch, head, row; };
 
     // A call of the kernels of shaped attention's sum, forward and backward. What a call does not
     // have is null.

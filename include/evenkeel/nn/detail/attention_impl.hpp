@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/biased_linear.hpp>
 #include <evenkeel/nn/attention.hpp>
 #include <evenkeel/nn/detail/attention_checks.hpp>
 #include <evenkeel/residual/detail/gains.hpp>
 
 #include <utility>
+#include <vector>
 
 namespace evenkeel::nn {
 
@@ -151,19 +153,18 @@ QueryKeyValue AttentionImplBase<Derived>::project(const torch::Tensor& x,
   const auto d = options.embed_dim();
   const auto kv = options.kv_dim();
   if (memory.is_same(x)) {
-    const auto qkv =
-        torch::linear(x, in_proj_weight, in_proj_bias).split_with_sizes({d, kv, kv}, 2);
+    const auto qkv = evenkeel::detail::biased_linear(x, in_proj_weight, in_proj_bias)
+                         .split_with_sizes({d, kv, kv}, 2);
     return {split_heads(qkv[0]), split_heads(qkv[1]), split_heads(qkv[2])};
   }
-  const auto part = [&](const torch::Tensor& input, int64_t begin, int64_t rows) {
-    const auto& bias = in_proj_bias;
-    return torch::linear(input,
-                         in_proj_weight.narrow(0, begin, rows),
-                         bias.defined() ? bias.narrow(0, begin, rows) : bias);
-  };
-  const auto q = split_heads(part(x, 0, d));
+  // Split, and not narrowed: backward joins the parts' gradients in one step.
+  const auto weights = in_proj_weight.split_with_sizes({d, 2 * kv});
+  const auto biases = in_proj_bias.defined() ? in_proj_bias.split_with_sizes({d, 2 * kv})
+                                             : std::vector<torch::Tensor>(2);
+  const auto q = split_heads(evenkeel::detail::biased_linear(x, weights[0], biases[0]));
   if (!memory.defined()) return {q, {}, {}};
-  const auto key_value = part(memory, d, 2 * kv).split_with_sizes({kv, kv}, 2);
+  const auto key_value =
+      evenkeel::detail::biased_linear(memory, weights[1], biases[1]).split_with_sizes({kv, kv}, 2);
   return {q, split_heads(key_value[0]), split_heads(key_value[1])};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/kernels/detail/short_attention.hpp>
 #include <evenkeel/nn/attention_mask.hpp>
 
 #include <ATen/ATen.h>
@@ -24,12 +25,17 @@ inline torch::Tensor repeat_heads(const torch::Tensor& x, int64_t num_heads) {
 }
 
 /// scaled_dot_product_attention, but 0 for a query without any key. `additive` may be undefined.
+/// Short sequences have kernels of their own.
 inline torch::Tensor sdpa(const torch::Tensor& q,
                           const torch::Tensor& k,
                           const torch::Tensor& v,
                           const torch::Tensor& additive,
                           double dropout,
                           bool is_causal = false) {
+  if (dropout == 0.0) {
+    const auto y = evenkeel::detail::short_attention({q, k, v, additive, is_causal});
+    if (y.defined()) return y;
+  }
   const auto mask =
       additive.defined() ? std::optional<torch::Tensor>(additive) : std::optional<torch::Tensor>();
 #if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 5
