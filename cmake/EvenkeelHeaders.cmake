@@ -223,10 +223,13 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/tfixup.hpp
     include/evenkeel/residual/training_step.hpp
     include/evenkeel/train/decay_groups.hpp
+    include/evenkeel/train/detail/cuda_graph.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp
     include/evenkeel/train/detail/fused_update.hpp
     include/evenkeel/train/detail/parameter_list.hpp
     include/evenkeel/train/fused_adam.hpp
     include/evenkeel/train/fused_adam_options.hpp
+    include/evenkeel/train/graphed_step.hpp
+    include/evenkeel/train/half_weights.hpp
     include/evenkeel/train/moving_average.hpp
     include/evenkeel/train/schedule.hpp)

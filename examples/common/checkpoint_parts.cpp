@@ -33,14 +33,26 @@ std::vector<std::pair<std::string, torch::Tensor>> tensors_of(const torch::nn::M
   return tensors;
 }
 
+// Half types are float32 in a file: another program need not know how a model was trained.
+torch::ScalarType stored_type(const torch::Tensor& tensor) {
+  const auto type = tensor.scalar_type();
+  return type == torch::kBFloat16 || type == torch::kHalf ? torch::kFloat32 : type;
+}
+
 std::string told(const torch::Tensor& tensor) {
   return c10::str(tensor.scalar_type(), " of shape ", tensor.sizes());
 }
 
 }  // namespace
 
+std::string model_tensor(const std::string& name) {
+  return kModel + name;
+}
+
 void store_module(Checkpoint& checkpoint, const torch::nn::Module& module) {
-  for (const auto& [name, tensor] : tensors_of(module)) checkpoint.tensors[name] = tensor;
+  for (const auto& [name, tensor] : tensors_of(module)) {
+    checkpoint.tensors[name] = tensor.detach().to(stored_type(tensor));
+  }
 }
 
 void restore_module(const Checkpoint& checkpoint,
@@ -49,7 +61,8 @@ void restore_module(const Checkpoint& checkpoint,
   const auto tensors = tensors_of(module);
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {
-    tensor_like(checkpoint, name, tensor, file);
+    const auto options = torch::dtype(stored_type(tensor)).device(torch::kMeta);
+    tensor_like(checkpoint, name, torch::empty(tensor.sizes(), options), file);
     names.insert(name);
   }
   for (const auto& item : checkpoint.tensors) {

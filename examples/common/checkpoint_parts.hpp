@@ -13,11 +13,15 @@
 
 namespace evenkeel::examples {
 
-/// Adds a model's parameters and buffers.
+/// The name in a checkpoint of a model's parameter or buffer.
+std::string model_tensor(const std::string& name);
+
+/// Adds a model's parameters and buffers; those of half types as float32.
 void store_module(Checkpoint& checkpoint, const torch::nn::Module& module);
 
-/// Copies parameters and buffers into `module`. Throws CheckpointError, and changes nothing, if one
-/// is missing, of another shape or dtype, or not finite, and if there are others.
+/// Copies parameters and buffers into `module`, rounded to its types. Throws CheckpointError, and
+/// changes nothing, if one is missing, of another shape or dtype, or not finite, and if there are
+/// others.
 void restore_module(const Checkpoint& checkpoint,
                     const std::string& file,
                     torch::nn::Module& module);

@@ -39,6 +39,7 @@ void check_run_settings(const RunSettings& c, bool validates) {
   expect_within(1, kAny, "log-every", c.log_every);
   expect_within(1, 10'000, "keep-last", c.keep_last);
   expect_within(0, 100, "divergence-retries", c.divergence_retries);
+  expect_within(0, 1, "cuda-graphs", c.cuda_graphs);
   expect_within(0, 1024, "threads", c.threads);
   for (const auto& [name, number] : {std::pair{"max-seconds", c.max_seconds},
                                      {"valid-minutes", c.valid_minutes},
@@ -56,7 +57,10 @@ void check_run_settings(const RunSettings& c, bool validates) {
          "text to validate on",
          c.early_stopping);
   expect_share("exponential-smoothing", c.exponential_smoothing);
-  expect(c.dtype == "float32" || c.dtype == "bfloat16", "dtype", "float32 or bfloat16", c.dtype);
+  expect(c.dtype == "float32" || c.dtype == "bfloat16" || c.has_half_weights(),
+         "dtype",
+         "float32, bfloat16 or bfloat16-weights",
+         c.dtype);
   expect(!c.run_dir.empty(), "run-dir", "a folder", c.run_dir);
 }
 

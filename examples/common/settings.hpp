@@ -40,7 +40,8 @@ struct RunSettings {
   int64_t divergence_retries = 2;       ///< Times that a diverged run goes back, at half the rate.
   int64_t accumulate = 1;               ///< Batches per update.
   std::string device = "auto";          ///< auto, cpu, cuda or cuda:N.
-  std::string dtype = "float32";        ///< float32, or bfloat16 by autocast.
+  int64_t cuda_graphs = 1;              ///< 1: on CUDA, a training step is one graph a shape.
+  std::string dtype = "float32";        ///< float32, bfloat16 or bfloat16-weights.
   int64_t threads = 0;                  ///< Threads on the CPU; 0 for LibTorch's default.
   int64_t seed = 1;                     ///< Seed of weights, batches and dropout.
   double exponential_smoothing = 0.0;   ///< Share of new weights in their averages; 0: none.
@@ -49,6 +50,13 @@ struct RunSettings {
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
   bool quiet = false;    ///< Print nothing but errors. Not stored: it is no setting of the run.
   bool dry_run = false;  ///< Some updates, nothing written. Not stored either.
+
+  /// Whether the model's weights are bfloat16, with float32 copies in the optimizer.
+  bool has_half_weights() const { return dtype == "bfloat16-weights"; }
+  /// Whether the training runs under autocast to bfloat16.
+  bool has_autocast() const { return dtype == "bfloat16"; }
+  /// Whether products are computed in bfloat16, one way or the other.
+  bool computes_in_half() const { return has_autocast() || has_half_weights(); }
 };
 
 /// Calls `visit(name, field, help, may_change)` for the settings of a run's length. `may_change`
@@ -97,7 +105,15 @@ void for_each_run_setting(AnySettings& c, Visit&& visit) {
         "share of new weights in averages that are validated and kept, such as 1e-4; 0: none",
         false);
   visit("device", c.device, "auto, cpu, cuda or cuda:N", true);
-  visit("dtype", c.dtype, "float32, or bfloat16 by autocast", false);
+  visit("cuda-graphs",
+        c.cuda_graphs,
+        "1: on CUDA, a training step is one graph for each shape of a batch; 0: it is not",
+        true);
+  visit("dtype",
+        c.dtype,
+        "float32; bfloat16 by autocast; or bfloat16-weights, with float32 copies in the optimizer: "
+        "the fastest on CUDA",
+        false);
   visit("threads", c.threads, "threads on the CPU; 0 for LibTorch's default", true);
   visit("seed", c.seed, "of weights, batches and dropout", false);
   visit("init-from",

@@ -62,6 +62,9 @@ void store_training(Checkpoint& checkpoint,
     checkpoint.tensors[optimizer_tensor(1 + i)] = state.exp_avg();
     checkpoint.tensors[optimizer_tensor(1 + count + i)] = state.exp_avg_sq();
   }
+  for (const auto& item : model.named_parameters()) {  // in place of the rounded ones
+    checkpoint.tensors[model_tensor(item.key())] = optimizer.master_of(item.value());
+  }
   checkpoint.tensors[optimizer_tensor(0)] = torch::stack(updates);
   checkpoint.tensors["rng.cpu"] = generator_state(torch::kCPU);
   if (device.is_cuda()) checkpoint.tensors["rng.cuda"] = generator_state(device);
@@ -89,6 +92,11 @@ void restore_training(const Checkpoint& checkpoint,
     state.step().copy_(updates[static_cast<int64_t>(i)]);
     state.exp_avg().copy_(tensor_like(checkpoint, mean, state.exp_avg(), file));
     state.exp_avg_sq().copy_(squares);
+  }
+  for (const auto& item : model.named_parameters()) {
+    auto master = optimizer.master_of(item.value());
+    if (master.is_same(item.value())) continue;
+    master.copy_(tensor_like(checkpoint, model_tensor(item.key()), master, file));
   }
   set_generator_state(torch::kCPU, checkpoint, "rng.cpu", file);
   if (device.is_cuda() && checkpoint.tensors.count("rng.cuda") != 0) {

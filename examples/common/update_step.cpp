@@ -16,32 +16,43 @@ namespace evenkeel::examples {
 UpdateStep::UpdateStep(std::shared_ptr<torch::nn::Module> model,
                        std::unique_ptr<train::FusedAdam> optimizer,
                        torch::Device device,
+                       BatchOf batch_of,
                        LossOf loss_of,
                        Schedule schedule,
-                       double smoothing)
+                       double smoothing,
+                       bool graphs)
     : model_(std::move(model)),
       optimizer_(std::move(optimizer)),
       device_(device),
-      loss_of_(std::move(loss_of)),
+      step_(
+          *model_,
+          *optimizer_,
+          // the last tensor is the number of tokens of the update
+          [loss_of = std::move(loss_of)](const auto& batch) {
+            return loss_of(batch) / batch.back();
+          },
+          train::GraphedStepOptions().graphs(graphs)),
+      batch_of_(std::move(batch_of)),
       schedule_(std::move(schedule)),
       device_loss_(torch::zeros({}, torch::dtype(torch::kFloat64).device(device))) {
   if (smoothing > 0.0) average_.emplace(model_->parameters(), smoothing);
 }
 
 int64_t UpdateStep::update(const std::vector<std::vector<int64_t>>& batches) {
-  std::vector<BatchLoss> losses;
+  std::vector<train::GraphedStep::Batch> tensors;
   int64_t tokens = 0;
-  for (const auto& batch : batches) tokens += losses.emplace_back(loss_of_(batch)).tokens;
-  if (gains_change_) gains_change_ = set_training_step(*model_, state_.updates + 1);
-  for (const auto& of_batch : losses) {
-    const auto loss = of_batch.total();
-    (loss / static_cast<double>(tokens)).backward();
-    device_loss_.add_(loss.detach());
+  for (const auto& indices : batches) {
+    auto batch = batch_of_(indices);
+    tokens += batch.tokens;
+    tensors.push_back(std::move(batch.tensors));
   }
+  const auto count = torch::full({}, tokens, torch::dtype(torch::kFloat32).device(device_));
+  for (auto& batch : tensors) batch.push_back(count);
+  if (gains_change_) gains_change_ = set_training_step(*model_, state_.updates + 1);
+  optimizer_->set_lr(state_.lr_scale * schedule_(state_.updates + 1));
+  device_loss_.add_(step_(tensors), static_cast<double>(tokens));
   ++state_.updates;
-  optimizer_->step(learning_rate());
   if (average_) average_->update(state_.updates);
-  optimizer_->zero_grad();
   state_.tokens += tokens;
   state_.window_tokens += tokens;
   return tokens;

@@ -5,6 +5,7 @@
 #include "run_state.hpp"
 
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/graphed_step.hpp>
 #include <evenkeel/train/moving_average.hpp>
 
 #include <torch/nn/module.h>
@@ -27,32 +28,39 @@ train::FusedAdamOptions adam_options(const Config& config) {
       .beta2(config.beta2)
       .eps(config.eps)
       .weight_decay(config.weight_decay)
+      .master_weights(config.has_half_weights())
       .max_norm(config.clip_norm);
 }
 
-/// The loss of a batch, before it is computed.
-struct BatchLoss {
-  int64_t tokens;                        ///< That are predicted.
-  std::function<torch::Tensor()> total;  ///< Runs the model: the loss, summed over the tokens.
+/// A batch, before its loss is computed.
+struct TrainBatch {
+  int64_t tokens;                      ///< That are predicted.
+  std::vector<torch::Tensor> tensors;  ///< What the loss is computed from.
 };
 
 /// Updates a model: forward, backward, optimizer, and the counts of all that. What it trains is
-/// told by two functions.
+/// told by three functions. On CUDA it is one graph for each shape of the tensors.
 class UpdateStep {
  public:
-  /// The loss of the examples of these indices.
-  using LossOf = std::function<BatchLoss(const std::vector<int64_t>& indices)>;
+  /// The examples of these indices.
+  using BatchOf = std::function<TrainBatch(const std::vector<int64_t>& indices)>;
+  /// Runs the model: the loss of a batch's tensors, summed over its tokens. It obeys the rules of
+  /// `train::GraphedStep`.
+  using LossOf = std::function<torch::Tensor(const std::vector<torch::Tensor>& tensors)>;
   /// The learning rate of an update, from 1.
   using Schedule = std::function<double(int64_t update)>;
 
   /// `optimizer` has the parameters of `model`, which are on `device`. With `smoothing` above 0,
-  /// the step keeps exponential moving averages of them; see `moving_average_share()`.
+  /// the step keeps exponential moving averages of them; see `moving_average_share()`. Without
+  /// `graphs`, nothing is captured on CUDA.
   UpdateStep(std::shared_ptr<torch::nn::Module> model,
              std::unique_ptr<train::FusedAdam> optimizer,
              torch::Device device,
+             BatchOf batch_of,
              LossOf loss_of,
              Schedule schedule,
-             double smoothing = 0.0);
+             double smoothing = 0.0,
+             bool graphs = true);
 
   /// One update of the weights, by the mean loss of all tokens of the batches. Returns the number
   /// of tokens. Does not wait for a GPU.
@@ -108,7 +116,8 @@ class UpdateStep {
   std::shared_ptr<torch::nn::Module> model_;
   std::unique_ptr<train::FusedAdam> optimizer_;
   torch::Device device_;
-  LossOf loss_of_;
+  train::GraphedStep step_;
+  BatchOf batch_of_;
   Schedule schedule_;
   std::optional<train::ExponentialMovingAverage> average_;
   StepState state_;

@@ -52,7 +52,7 @@ struct GenerateCommand {
                                  tokenizer.encode(prompt),
                                  tokenizer.end(),
                                  device_of(device),
-                                 trained.config.dtype == "bfloat16",
+                                 trained.config.computes_in_half(),
                                  options);
     writer.write(prompt + tokenizer.decode(tokens) + "\n");
     writer.commit();

@@ -21,6 +21,7 @@
 
 #include <evenkeel/train/decay_groups.hpp>
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -94,7 +95,7 @@ std::string advice(const Config& config) {
       config.lr,
       config.warmup_share,
       config.clip_norm > 0.0 ? config.clip_norm : 1.0,
-      config.dtype == "bfloat16" ? ", or --dtype float32" : "");
+      config.computes_in_half() ? ", or --dtype float32" : "");
 }
 
 void say_what_is_trained(const Config& config,
@@ -111,7 +112,7 @@ void say_what_is_trained(const Config& config,
                             parameters,
                             tokenizer.size(),
                             device.str(),
-                            config.dtype == "bfloat16" ? " in bfloat16" : ""));
+                            config.computes_in_half() ? " in bfloat16" : ""));
   progress.line(fmt::format("{} tokens in {} sequences of {}, {} updates an epoch",
                             text.tokens(),
                             text.size(),
@@ -128,7 +129,7 @@ Ending run(const Config& config,
            bool accept_changed_text) {
   Progress progress(config.quiet ? nullptr : stderr);
   const auto device = device_of(config.device);
-  const bool bfloat16 = config.dtype == "bfloat16";
+  const bool bfloat16 = config.has_autocast();
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
 
   const auto documents = read_documents(config.text, config.documents);
@@ -147,19 +148,24 @@ Ending run(const Config& config,
   auto model = make_model(config, tokenizer.size());
   if (initial) restore_module(initial->checkpoint, initial->file, *model);
   model->to(device);
-  const auto loss_of = [&](const std::vector<int64_t>& sequences) {
+  if (config.has_half_weights()) train::use_half_weights(*model, torch::kBFloat16);
+  const auto batch_of = [&](const std::vector<int64_t>& sequences) {
     const auto count = static_cast<int64_t>(sequences.size());
-    const auto rows = to_tensor(text.rows(sequences), count, text.length() + 1, device);
-    return BatchLoss{count * text.length(),
-                     [&, rows] { return summed_loss(*model, rows, bfloat16); }};
+    return TrainBatch{count * text.length(),
+                      {to_tensor(text.rows(sequences), count, text.length() + 1, device)}};
+  };
+  const auto loss_of = [&](const std::vector<torch::Tensor>& tensors) {
+    return summed_loss(*model, tensors.front(), bfloat16);
   };
   UpdateStep step(
       model.ptr(),
       make_optimizer(config, model),
       device,
+      batch_of,
       loss_of,
       [&](int64_t update) { return learning_rate(config, update); },
-      config.exponential_smoothing);
+      config.exponential_smoothing,
+      config.cuda_graphs != 0);
 
   if (config.dry_run) {
     say_what_is_trained(config, model, tokenizer, text, device, progress);

@@ -99,7 +99,7 @@ ValidationReport validate(nn::LanguageModelImpl& model,
                           const PackedText& text,
                           torch::Device device,
                           const Config& config) {
-  const bool bfloat16 = config.dtype == "bfloat16";
+  const bool bfloat16 = config.has_autocast();
   const EvaluationMode evaluation(model);
   ValidationReport report;
   report.loss = loss_a_token(model, text, device, bfloat16, config);

@@ -57,14 +57,26 @@ int64_t row_length(const std::vector<int64_t>& ids) {
   return static_cast<int64_t>(ids.size()) + 1;
 }
 
+template <typename T>
+void shuffle(std::vector<T>& items, SplitMix64& random) {
+  for (std::size_t i = items.size(); i > 1; --i) {
+    std::swap(items[i - 1], items[static_cast<std::size_t>(random.below(i))]);
+  }
+}
+
 }  // namespace
 
-Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& indices) {
+Batch make_batch(const std::vector<Pair>& pairs,
+                 const std::vector<int64_t>& indices,
+                 const BatchShape& least) {
   if (indices.empty()) {
     throw std::invalid_argument("make_batch: expected at least one index, but got none");
   }
   Batch batch;
-  batch.sentences = static_cast<int64_t>(indices.size());
+  const auto sentences = static_cast<int64_t>(indices.size());
+  batch.sentences = std::max(sentences, least.rows);
+  batch.source_length = least.source_length;
+  batch.target_length = least.target_length;
   for (const auto index : indices) {
     if (index < 0 || index >= static_cast<int64_t>(pairs.size())) {
       throw std::out_of_range("make_batch: expected indices from 0 to " +
@@ -80,11 +92,15 @@ Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& ind
   batch.source.assign(static_cast<std::size_t>(batch.sentences * batch.source_length), kPad);
   batch.target_input.assign(static_cast<std::size_t>(batch.sentences * batch.target_length), kPad);
   batch.target_output = batch.target_input;
-  for (int64_t i = 0; i < batch.sentences; ++i) {
+  for (int64_t i = 0; i < sentences; ++i) {
     const auto& pair = pairs[static_cast<std::size_t>(indices[static_cast<std::size_t>(i)])];
     fill_row(batch.source.data() + i * batch.source_length, kPad, pair.source, kEos);
     fill_row(batch.target_input.data() + i * batch.target_length, kBos, pair.target, kPad);
     fill_row(batch.target_output.data() + i * batch.target_length, kPad, pair.target, kEos);
+  }
+  for (int64_t i = sentences; i < batch.sentences; ++i) {
+    fill_row(batch.source.data() + i * batch.source_length, kPad, {}, kEos);
+    fill_row(batch.target_input.data() + i * batch.target_length, kBos, {}, kPad);
   }
   return batch;
 }
@@ -97,7 +113,7 @@ BatchSchedule::BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions&
         std::to_string(options.batch_tokens) + " and " + std::to_string(options.max_length));
   }
   for (const auto& pair : pairs) {
-    const Lengths lengths{row_length(pair.source), row_length(pair.target)};
+    const RowLengths lengths{row_length(pair.source), row_length(pair.target)};
     if (std::max(lengths.source, lengths.target) <= options.max_length) {
       kept_.push_back(static_cast<int64_t>(lengths_.size()));
     }
@@ -108,6 +124,10 @@ BatchSchedule::BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions&
                                 std::to_string(pairs.size()) + " with max_length " +
                                 std::to_string(options.max_length));
   }
+  if (options.shapes == 0) return;
+  std::vector<RowLengths> lengths;
+  for (const auto pair : kept_) lengths.push_back(lengths_[static_cast<std::size_t>(pair)]);
+  shapes_ = choose_shapes(lengths, options.shapes, options.batch_tokens);
 }
 
 std::vector<std::vector<int64_t>> BatchSchedule::epoch(int64_t index) const {
@@ -116,7 +136,12 @@ std::vector<std::vector<int64_t>> BatchSchedule::epoch(int64_t index) const {
                                 std::to_string(index));
   }
   auto random = epoch_random(options_.seed, index);
+  auto batches = shapes_.empty() ? batches_as_they_come(random) : batches_of_shapes(random);
+  shuffle(batches, random);
+  return batches;
+}
 
+std::vector<std::vector<int64_t>> BatchSchedule::batches_as_they_come(SplitMix64& random) const {
   std::vector<Place> order;
   order.reserve(kept_.size());
   for (const auto pair : kept_) {
@@ -139,24 +164,73 @@ std::vector<std::vector<int64_t>> BatchSchedule::epoch(int64_t index) const {
     batches.back().push_back(place.pair);
     ++rows;
   }
-  for (std::size_t i = batches.size(); i > 1; --i) {
-    std::swap(batches[i - 1], batches[static_cast<std::size_t>(random.below(i))]);
+  return batches;
+}
+
+// What is left over of a shape goes to the next one that holds it, so that only the last batch has
+// rows without a pair.
+std::vector<std::vector<int64_t>> BatchSchedule::batches_of_shapes(SplitMix64& random) const {
+  std::vector<std::vector<int64_t>> pairs(shapes_.size());
+  for (const auto pair : kept_) {
+    const auto& lengths = lengths_[static_cast<std::size_t>(pair)];
+    const auto shape = std::find_if(shapes_.begin(), shapes_.end(), [&](const auto& one) {
+      return one.holds(lengths);
+    });
+    pairs[static_cast<std::size_t>(shape - shapes_.begin())].push_back(pair);
+  }
+  std::vector<std::vector<int64_t>> batches;
+  for (std::size_t i = 0; i < shapes_.size(); ++i) {
+    auto& here = pairs[i];
+    shuffle(here, random);
+    auto begin = here.begin();
+    for (; here.end() - begin >= shapes_[i].rows; begin += shapes_[i].rows) {
+      batches.emplace_back(begin, begin + shapes_[i].rows);
+    }
+    if (begin == here.end()) continue;
+    const auto next = std::find_if(shapes_.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                   shapes_.end(),
+                                   [&](const auto& other) { return other.holds(shapes_[i]); });
+    if (next == shapes_.end()) {
+      batches.emplace_back(begin, here.end());
+    } else {
+      auto& there = pairs[static_cast<std::size_t>(next - shapes_.begin())];
+      there.insert(there.end(), begin, here.end());
+    }
   }
   return batches;
+}
+
+RowLengths BatchSchedule::longest(const std::vector<int64_t>& indices) const {
+  RowLengths longest{0, 0};
+  for (const auto pair : indices) {
+    const auto& lengths = lengths_.at(static_cast<std::size_t>(pair));
+    longest.source = std::max(longest.source, lengths.source);
+    longest.target = std::max(longest.target, lengths.target);
+  }
+  return longest;
+}
+
+BatchShape BatchSchedule::shape_of(const std::vector<int64_t>& indices) const {
+  const auto rows = static_cast<int64_t>(indices.size());
+  const auto lengths = longest(indices);
+  const auto shape = std::find_if(shapes_.begin(), shapes_.end(), [&](const auto& one) {
+    return one.rows >= rows && one.holds(lengths);
+  });
+  return shape == shapes_.end() ? BatchShape() : *shape;
 }
 
 double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& batches) const {
   int64_t tokens = 0;
   int64_t entries = 0;
   for (const auto& batch : batches) {
-    Lengths longest{0, 0};
     for (const auto pair : batch) {
       const auto& lengths = lengths_.at(static_cast<std::size_t>(pair));
       tokens += lengths.source + lengths.target;
-      longest.source = std::max(longest.source, lengths.source);
-      longest.target = std::max(longest.target, lengths.target);
     }
-    entries += static_cast<int64_t>(batch.size()) * (longest.source + longest.target);
+    const auto shape = shape_of(batch);
+    const auto most = longest(batch);
+    entries += shape.rows > 0 ? shape.rows * shape.entries()
+                              : static_cast<int64_t>(batch.size()) * (most.source + most.target);
   }
   return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
 }

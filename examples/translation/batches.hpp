@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "batch_shapes.hpp"
+
 #include <cstdint>
 #include <vector>
+
+namespace evenkeel::examples {
+class SplitMix64;
+}
 
 namespace evenkeel::examples::translation {
 
@@ -32,11 +38,14 @@ struct Batch {
   int64_t target_tokens = 0;
 };
 
-/// The pairs of the given indices as a batch, in that order.
+/// The pairs of the given indices as a batch, in that order. It has at least the rows and columns
+/// of `least`; rows that are added have an eos as source, and nothing to predict.
 ///
 /// Throws std::invalid_argument if there are no indices, and std::out_of_range for an index without
 /// a pair.
-Batch make_batch(const std::vector<Pair>& pairs, const std::vector<int64_t>& indices);
+Batch make_batch(const std::vector<Pair>& pairs,
+                 const std::vector<int64_t>& indices,
+                 const BatchShape& least = {});
 
 /// Options for `BatchSchedule`.
 struct BatchOptions {
@@ -46,6 +55,8 @@ struct BatchOptions {
   int64_t max_length = 256;
   /// Seed of the order.
   uint64_t seed = 1;
+  /// Most shapes that batches have, which are padded to one of them; 0: each has its own.
+  int64_t shapes = 0;
 };
 
 /// Groups pairs of similar length into batches, differently in each epoch.
@@ -63,6 +74,12 @@ class BatchSchedule {
   /// A pair longer than `batch_tokens` is a separate batch.
   std::vector<std::vector<int64_t>> epoch(int64_t index) const;
 
+  /// The least shape of a batch of these indices, for `make_batch()`: one of `shapes()`, or none.
+  BatchShape shape_of(const std::vector<int64_t>& indices) const;
+
+  /// The shapes to which batches are padded; none if each has its own.
+  const std::vector<BatchShape>& shapes() const { return shapes_; }
+
   /// Share of padding among the entries of `source` and `target_output` of these batches.
   double padding_share(const std::vector<std::vector<int64_t>>& batches) const;
 
@@ -73,14 +90,14 @@ class BatchSchedule {
   int64_t too_long() const { return static_cast<int64_t>(lengths_.size()) - size(); }
 
  private:
-  struct Lengths {  // of the rows
-    int64_t source;
-    int64_t target;
-  };
+  RowLengths longest(const std::vector<int64_t>& indices) const;
+  std::vector<std::vector<int64_t>> batches_as_they_come(SplitMix64& random) const;
+  std::vector<std::vector<int64_t>> batches_of_shapes(SplitMix64& random) const;
 
   BatchOptions options_;
-  std::vector<Lengths> lengths_;
+  std::vector<RowLengths> lengths_;
   std::vector<int64_t> kept_;
+  std::vector<BatchShape> shapes_;
 };
 
 }  // namespace evenkeel::examples::translation

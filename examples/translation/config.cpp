@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "common/device.hpp"
 #include "presets.hpp"
 #include "text_metrics.hpp"
 
@@ -92,6 +93,8 @@ Config resolved(Config c) {
   if (!c.lr) c.lr = !warmup ? 5e-4 : preset != nullptr ? preset->lr : 1e-3;
   if (!c.warmup) c.warmup = !warmup ? 0 : preset != nullptr ? preset->warmup : 4000;
 
+  if (!c.batch_shapes) c.batch_shapes = device_of(c.device).is_cuda() ? 32 : 0;
+
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   constexpr int64_t kMillion = 1'000'000;
   check_vocabulary_settings(c);
@@ -106,6 +109,7 @@ Config resolved(Config c) {
   expect_within(1, kMillion, "num-heads", c.num_heads);
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
   expect_within(1, 1000 * kMillion, "batch-tokens", c.batch_tokens);
+  expect_within(0, 1000, "batch-shapes", *c.batch_shapes);
   expect_within(2, 100'000, "max-length", c.max_length);
   expect_within(0, kAny, "valid-sentences", c.valid_sentences);
   expect_width(c.embed_dim, c.num_heads);

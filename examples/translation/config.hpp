@@ -50,7 +50,8 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   double clip_norm = 1.0;         ///< Gradients are clipped at this norm; 0 for no clipping.
   double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
   int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
-  int64_t max_length = 128;       ///< In pieces; longer pairs are skipped.
+  std::optional<int64_t> batch_shapes;  ///< Most shapes of batches; see `BatchOptions`.
+  int64_t max_length = 128;             ///< In pieces; longer pairs are skipped.
 
   int64_t valid_sentences = 500;  ///< Sentences translated for the validation BLEU; 0 for none.
   /// What validations measure the model by, the first decides; see `valid_metrics()`.
@@ -107,6 +108,10 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("label-smoothing", c.label_smoothing, "share of the target spread over all pieces", false);
   visit("batch-tokens", c.batch_tokens, "limit of sentences times longest sentence", false);
   visit("accumulate", c.accumulate, "batches per update", false);
+  visit("batch-shapes",
+        c.batch_shapes,
+        "shapes to which batches are padded; 0: none (default: 32 on CUDA, 0 on the CPU)",
+        false);
   visit("max-length", c.max_length, "in pieces; longer pairs are skipped", false);
   for_each_length_setting(c, visit);
   visit("valid-sentences", c.valid_sentences, "sentences for the validation BLEU; 0: none", true);

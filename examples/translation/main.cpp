@@ -155,7 +155,7 @@ struct ScorePairsCommand {
     const auto scores = score_pairs(models_of(ensemble),
                                     pairs,
                                     device_of(device),
-                                    config.dtype == "bfloat16",
+                                    config.computes_in_half(),
                                     batch_tokens);
     for (size_t i = 0; i < scores.size(); ++i) {
       const auto length = static_cast<int64_t>(pairs[i].target.size()) + 1;  // with eos

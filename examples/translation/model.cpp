@@ -42,20 +42,23 @@ void check_memory(const Config& config, const VocabularySizes& sizes, int64_t nu
       "--encoder-layers, --decoder-layers, --embed-dim, --dim-feedforward, --vocab-size");
 }
 
+std::vector<torch::Tensor> to_tensors(const Batch& batch, torch::Device device) {
+  return {to_tensor(batch.source, batch.sentences, batch.source_length, device),
+          to_tensor(batch.target_input, batch.sentences, batch.target_length, device),
+          to_tensor(batch.target_output, batch.sentences, batch.target_length, device)};
+}
+
 torch::Tensor summed_loss(nn::TransformerImpl& model,
-                          const Batch& batch,
-                          torch::Device device,
+                          const std::vector<torch::Tensor>& batch,
                           bool bfloat16,
                           double label_smoothing) {
-  const auto on_device = [&](const std::vector<int64_t>& ids, int64_t columns) {
-    return to_tensor(ids, batch.sentences, columns, device);
-  };
-  const Autocast autocast(device, bfloat16);
-  const auto memory = model.encode(on_device(batch.source, batch.source_length));
-  const auto hidden =
-      model.decode(on_device(batch.target_input, batch.target_length), memory, nullptr);
+  const auto& source = batch.at(0);
+  const auto& target_input = batch.at(1);
+  const auto& target_output = batch.at(2);
+  const Autocast autocast(source.device(), bfloat16);
+  const auto hidden = model.decode(target_input, model.encode(source), nullptr);
   return at::cross_entropy_loss(model.project(hidden).to(torch::kFloat32).flatten(0, 1),
-                                on_device(batch.target_output, batch.target_length).flatten(),
+                                target_output.flatten(),
                                 /*weight=*/{},
                                 at::Reduction::Sum,
                                 kPad,

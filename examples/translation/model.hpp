@@ -26,10 +26,13 @@ double parameter_count(const Config& config, const VocabularySizes& sizes);
 /// parameter: 1 to translate, 4 to train, with gradients and Adam's means.
 void check_memory(const Config& config, const VocabularySizes& sizes, int64_t numbers);
 
-/// The loss of a batch, summed over its target tokens; in float32, also under autocast.
+/// `source`, `target_input` and `target_output` of a batch, int64, (B, S) and (B, T).
+std::vector<torch::Tensor> to_tensors(const Batch& batch, torch::Device device);
+
+/// The loss of the tensors of a batch, summed over its target tokens; in float32, also under
+/// autocast.
 torch::Tensor summed_loss(nn::TransformerImpl& model,
-                          const Batch& batch,
-                          torch::Device device,
+                          const std::vector<torch::Tensor>& batch,
                           bool bfloat16,
                           double label_smoothing);
 

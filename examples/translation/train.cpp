@@ -21,6 +21,7 @@
 #include <evenkeel/diagnose/profile_admin.hpp>
 #include <evenkeel/train/decay_groups.hpp>
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -78,6 +79,7 @@ BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) 
   options.batch_tokens = config.batch_tokens;
   options.max_length = config.max_length;
   options.seed = static_cast<uint64_t>(config.seed);
+  options.shapes = *config.batch_shapes;
   try {
     return {pairs, options};
   } catch (const std::invalid_argument&) {
@@ -109,7 +111,7 @@ std::string advice(const Config& config, const Scheme& scheme) {
       *config.lr,
       *config.warmup,
       config.clip_norm > 0.0 ? config.clip_norm : 1.0,
-      config.dtype == "bfloat16" ? ", or --dtype float32" : "");
+      config.computes_in_half() ? ", or --dtype float32" : "");
 }
 
 void say_what_is_trained(const Config& config,
@@ -131,9 +133,10 @@ void say_what_is_trained(const Config& config,
           ? fmt::format("{}", vocabularies.source.size())
           : fmt::format("{} and {}", vocabularies.source.size(), vocabularies.target.size()),
       device.str(),
-      config.dtype == "bfloat16" ? " in bfloat16" : ""));
+      config.computes_in_half() ? " in bfloat16" : ""));
   const auto first = schedule.epoch(0);
-  progress.line(fmt::format("{} pairs{} in {} batches an epoch, {:.1f}% padding",
+  const auto shapes = schedule.shapes().size();
+  progress.line(fmt::format("{} pairs{} in {} batches{} an epoch, {:.1f}% padding",
                             schedule.size(),
                             schedule.too_long() > 0
                                 ? fmt::format(" ({} longer than {} pieces left out)",
@@ -141,6 +144,7 @@ void say_what_is_trained(const Config& config,
                                               config.max_length)
                                 : "",
                             first.size(),
+                            shapes > 0 ? fmt::format(" of {} shapes", shapes) : "",
                             100.0 * schedule.padding_share(first)));
 }
 
@@ -162,7 +166,7 @@ Ending run(const Config& config,
            bool accept_changed_text) {
   Progress progress(config.quiet ? nullptr : stderr);
   const auto device = device_of(config.device);
-  const bool bfloat16 = config.dtype == "bfloat16";
+  const bool bfloat16 = config.has_autocast();
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   if (device.is_cuda()) prefer_short_attention();
 
@@ -177,20 +181,23 @@ Ending run(const Config& config,
   auto model = make_model(config, text.vocabularies.sizes());
   if (initial) restore_module(initial->checkpoint, initial->file, *model);
   model->to(device);
-  const auto loss_of = [&](const std::vector<int64_t>& indices) {
-    auto batch = make_batch(text.train.pairs, indices);
-    const auto tokens = batch.target_tokens;
-    return BatchLoss{tokens, [&, batch = std::move(batch)] {
-                       return summed_loss(*model, batch, device, bfloat16, config.label_smoothing);
-                     }};
+  if (config.has_half_weights()) train::use_half_weights(*model, torch::kBFloat16);
+  const auto batch_of = [&](const std::vector<int64_t>& indices) {
+    const auto batch = make_batch(text.train.pairs, indices, schedule.shape_of(indices));
+    return TrainBatch{batch.target_tokens, to_tensors(batch, device)};
+  };
+  const auto loss_of = [&](const std::vector<torch::Tensor>& tensors) {
+    return summed_loss(*model, tensors, bfloat16, config.label_smoothing);
   };
   UpdateStep step(
       model.ptr(),
       make_optimizer(config, model),
       device,
+      batch_of,
       loss_of,
       [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); },
-      config.exponential_smoothing);
+      config.exponential_smoothing,
+      config.cuda_graphs != 0);
 
   if (config.dry_run) {
     say_what_is_trained(config, text, model, schedule, device, progress);
@@ -226,7 +233,7 @@ Ending run(const Config& config,
   } else if (model->scheme().profiled && !initial) {
     const auto batch = make_batch(text.train.pairs, schedule.epoch(0).front());
     profile = profiled(model, config, [&] {
-      summed_loss(*model, batch, device, /*bfloat16=*/false, config.label_smoothing);
+      summed_loss(*model, to_tensors(batch, device), /*bfloat16=*/false, config.label_smoothing);
     });
     trainee.texts["profile"] = profile->to_text();
     write_file(folder.profile, profile->to_text());

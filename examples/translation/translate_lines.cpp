@@ -33,7 +33,7 @@ void translate_lines(const std::vector<TrainedModel>& ensemble,
   const auto& target = ensemble.front().vocabularies.target;
   const auto models = models_of(ensemble);
   const auto device = device_of(config.device);
-  const bool bfloat16 = config.dtype == "bfloat16";
+  const bool bfloat16 = config.computes_in_half();
   auto decode = options.decode;
   if (options.n_best) decode.n_best = decode.beam;
   const auto limit = static_cast<std::size_t>(options.max_length);

@@ -28,7 +28,8 @@ double loss_a_token(nn::TransformerImpl& model,
   int64_t tokens = 0;
   for (const auto& indices : BatchSchedule(corpus.pairs, options).epoch(0)) {
     const auto batch = make_batch(corpus.pairs, indices);
-    loss += summed_loss(model, batch, device, bfloat16, /*label_smoothing=*/0.0).item<double>();
+    loss += summed_loss(model, to_tensors(batch, device), bfloat16, /*label_smoothing=*/0.0)
+                .item<double>();
     tokens += batch.target_tokens;
   }
   return loss / static_cast<double>(std::max<int64_t>(tokens, 1));

@@ -48,7 +48,7 @@ STAND_INS = [
     ),
     (r"build/benchmarks/(\w+)( .*)?", r"test -s evenkeel/benchmarks/\1.cpp", "needs a GPU, or minutes of a quiet machine"),
     (r"python3 (benchmarks/\w+\.py)", r"python3 -m py_compile evenkeel/\1", "needs a GPU"),
-    (r"python3 (benchmarks/(own_model|beam_search)\.py) .*", r"python3 -m py_compile evenkeel/\1", "takes minutes to half an hour"),
+    (r"python3 (benchmarks/(own_model|beam_search|train_step)\.py) .*", r"python3 -m py_compile evenkeel/\1", "takes minutes to half an hour"),
     (
         r"\./scripts/demo",
         "python3 evenkeel/examples/translation/number_words.py text 3000; "

@@ -33,7 +33,8 @@ namespace evenkeel::train {
 ///
 /// - Parameters are float64, float32, bfloat16 or half, of any strides, on one device or several;
 ///   gradients may have any dtype and strides, but not be sparse. Half types are updated in
-///   float32, in which their state is kept, and rounded once.
+///   float32, in which their state is kept, and rounded once; with
+///   `FusedAdamOptions::master_weights` the float32 weights are kept too.
 /// - A parameter that is listed twice counts once. Tensors that share their memory, as after
 ///   head->weight.set_data(tokens->weight), are tied: they are one parameter, and their gradients
 ///   are added.
@@ -69,8 +70,10 @@ class FusedAdam : public torch::optim::Optimizer {
     const torch::NoGradGuard no_grad;
     const auto parameters = detail::distinct_parameters(param_groups());
     const auto updates = updates_of(parameters);
-    grad_norm_ = torch::Tensor();
-    if (updates.empty()) return loss;
+    if (updates.empty()) {
+      grad_norm_ = torch::Tensor();
+      return loss;
+    }
 
     const auto device = parameters.front().tensor.device();  // the device of the norm
     std::vector<torch::Tensor> norms;
@@ -78,7 +81,7 @@ class FusedAdam : public torch::optim::Optimizer {
       update.before.run();
       norms.push_back(update.grad_norm().to(device));
     }
-    grad_norm_ = norms.size() == 1 ? norms.front() : torch::stack(norms).norm();
+    keep_grad_norm(norms.size() == 1 ? norms.front() : torch::stack(norms).norm());
     const auto finite = grad_norm_.isfinite();
     skipped_ = skipped_.to(device).add_(finite.logical_not());
     const auto one_if_finite = finite.to(torch::kFloat32);
@@ -106,12 +109,22 @@ class FusedAdam : public torch::optim::Optimizer {
   /// Euclidean norm of the last update's gradients over all parameters, before clipping: a scalar
   /// on the first parameter's device, float64 if any parameter is, otherwise float32. Undefined
   /// before the first update and if there were no gradients. In float32 it overflows at 1.8e19.
+  /// Each update writes into the same tensor, also one that a CUDA graph replays.
   const torch::Tensor& grad_norm() const { return grad_norm_; }
 
   /// Number of updates that were skipped because the norm of the gradients was NaN or infinite: an
   /// int64 scalar on the first parameter's device. Such an update changes neither weights nor
   /// state.
   const torch::Tensor& skipped() const { return skipped_; }
+
+  /// The weights that updates are made to: the float32 copy of a parameter that has one, or the
+  /// parameter.
+  torch::Tensor master_of(const torch::Tensor& parameter) const {
+    const auto found = state_.find(parameter.unsafeGetTensorImpl());
+    if (found == state_.end()) return parameter;
+    const auto& master = static_cast<const FusedAdamParamState&>(*found->second).master();
+    return master.defined() ? master : parameter;
+  }
 
   /// The state of a parameter, for checkpoints. To resume, copy the saved values into its tensors;
   /// the run then equals an uninterrupted one bit for bit.
@@ -174,6 +187,19 @@ class FusedAdam : public torch::optim::Optimizer {
     return *options;
   }
 
+  void keep_grad_norm(torch::Tensor norm) {
+    const bool fits = grad_norm_.defined() && grad_norm_.device() == norm.device() &&
+                      grad_norm_.scalar_type() == norm.scalar_type();
+    if (fits) {
+      grad_norm_.copy_(norm);
+    } else {
+      grad_norm_ = std::move(norm);
+    }
+  }
+
+  bool master_weights() const {
+    return static_cast<const FusedAdamOptions&>(defaults()).master_weights();
+  }
   double max_norm() const { return static_cast<const FusedAdamOptions&>(defaults()).max_norm(); }
 
   // Called in the constructor, so that a CUDA graph can capture even the first update.
@@ -185,7 +211,7 @@ class FusedAdam : public torch::optim::Optimizer {
 
   FusedAdamParamState& state_to_update(const torch::Tensor& parameter) {
     auto& state = state_[parameter.unsafeGetTensorImpl()];
-    if (!state) state = detail::new_state(parameter);
+    if (!state) state = detail::new_state(parameter, master_weights());
     return static_cast<FusedAdamParamState&>(*state);
   }
 

@@ -41,6 +41,10 @@ struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAd
   /// clipping. Set it in the constructor's options; those of a group must have 0 or the same value.
   /// Default: 0
   TORCH_ARG(double, max_norm) = 0.0;
+  /// Whether parameters of half types have float32 copies, which are updated in their place and
+  /// rounded into them: else an update is lost that is smaller than half a step of the type, 1/512
+  /// of a weight in bfloat16. Set it in the constructor's options. Default: false
+  TORCH_ARG(bool, master_weights) = false;
 
  public:
   /// Both decays, as torch::optim::AdamOptions takes them.
@@ -118,17 +122,21 @@ struct FusedAdamParamState
   TORCH_ARG(torch::Tensor, exp_avg);
   /// Running mean of their squares.
   TORCH_ARG(torch::Tensor, exp_avg_sq);
+  /// The parameter in float32, with `FusedAdamOptions::master_weights`; otherwise undefined.
+  TORCH_ARG(torch::Tensor, master);
 
  public:
   void serialize(torch::serialize::OutputArchive& archive) const override {
     archive.write("step", step(), /*is_buffer=*/true);
     archive.write("exp_avg", exp_avg(), /*is_buffer=*/true);
     archive.write("exp_avg_sq", exp_avg_sq(), /*is_buffer=*/true);
+    if (master().defined()) archive.write("master", master(), /*is_buffer=*/true);
   }
   void serialize(torch::serialize::InputArchive& archive) override {
     archive.read("step", step_, /*is_buffer=*/true);
     archive.read("exp_avg", exp_avg_, /*is_buffer=*/true);
     archive.read("exp_avg_sq", exp_avg_sq_, /*is_buffer=*/true);
+    archive.try_read("master", master_, /*is_buffer=*/true);
   }
 };
 

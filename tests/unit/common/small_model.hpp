@@ -25,13 +25,14 @@ struct SmallModel {
             std::make_unique<train::FusedAdam>(linear->parameters(),
                                                train::FusedAdamOptions().max_norm(max_norm)),
             torch::kCPU,
-            [this](const std::vector<int64_t>& indices) {
-              return BatchLoss{static_cast<int64_t>(indices.size()), [this, indices] {
-                                 const auto x = torch::tensor(indices).to(torch::kFloat32);
-                                 const auto loss =
-                                     (linear(x.unsqueeze(1)).squeeze(1) - x).square().sum();
-                                 return spoil ? spoil(loss) : loss;
-                               }};
+            [](const std::vector<int64_t>& indices) {
+              return TrainBatch{static_cast<int64_t>(indices.size()),
+                                {torch::tensor(indices).to(torch::kFloat32)}};
+            },
+            [this](const std::vector<torch::Tensor>& tensors) {
+              const auto& x = tensors.front();
+              const auto loss = (linear(x.unsqueeze(1)).squeeze(1) - x).square().sum();
+              return spoil ? spoil(loss) : loss;
             },
             [lr](int64_t) { return lr; },
             smoothing) {}

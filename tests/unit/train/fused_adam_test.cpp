@@ -726,5 +726,43 @@ TEST(FusedAdamErrorTest, HasNoStateForOthersParameters) {
                      "without a state"));
 }
 
+TEST(FusedAdamTest, MasterWeightsKeepWhatBfloat16WouldLose) {
+  torch::manual_seed(0);
+  const auto start = torch::randn({6, 5});
+  auto half = start.to(torch::kBFloat16).requires_grad_();
+  auto lossy = start.to(torch::kBFloat16).requires_grad_();
+  auto wide = start.to(torch::kBFloat16).to(torch::kFloat32).requires_grad_();
+  FusedAdam adam({half}, FusedAdamOptions(1e-4).master_weights(true));
+  FusedAdam without({lossy}, FusedAdamOptions(1e-4));
+  FusedAdam reference({wide}, FusedAdamOptions(1e-4));
+  for (int i = 0; i < 50; ++i) {
+    const auto gradient = torch::randn({6, 5}).to(torch::kBFloat16) + 1;
+    half.mutable_grad() = gradient.clone();
+    lossy.mutable_grad() = gradient.clone();
+    wide.mutable_grad() = gradient.to(torch::kFloat32);
+    adam.step();
+    without.step();
+    reference.step();
+  }
+  EXPECT_TRUE(test::same_bits(adam.master_of(half), wide.detach()));
+  EXPECT_TRUE(test::same_bits(half.detach(), wide.detach().to(torch::kBFloat16)));
+  EXPECT_FALSE(torch::equal(lossy.detach(), half.detach()));
+  EXPECT_TRUE(without.master_of(lossy).is_same(lossy));
+}
+
+TEST(FusedAdamTest, MasterWeightsAreSavedAndLoaded) {
+  torch::manual_seed(0);
+  auto half = torch::randn({6, 5}).to(torch::kBFloat16).requires_grad_();
+  auto again = half.detach().clone().requires_grad_();
+  FusedAdam adam({half}, FusedAdamOptions(1e-4).master_weights(true));
+  half.mutable_grad() = torch::ones_like(half);
+  adam.step();
+  std::stringstream file;
+  torch::save(adam, file);
+  FusedAdam other({again}, FusedAdamOptions(1e-4).master_weights(true));
+  torch::load(other, file);
+  EXPECT_TRUE(test::same_bits(other.master_of(again), adam.master_of(half)));
+}
+
 }  // namespace
 }  // namespace evenkeel::train

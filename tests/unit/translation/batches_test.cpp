@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <map>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::examples::translation {
@@ -294,6 +296,72 @@ TEST(BatchScheduleTest, PadsLittle) {
 
   EXPECT_LT(schedule.padding_share(schedule.epoch(0)), 0.06);
   EXPECT_GT(schedule.padding_share(unsorted), 0.5);
+}
+
+TEST(BatchScheduleTest, PadsToAFewShapes) {
+  const auto all = pairs(20'000);
+  auto wanted = options(1024);
+  for (const int64_t shapes : {1, 4, 16}) {
+    wanted.shapes = shapes;
+    const BatchSchedule schedule(all, wanted);
+    EXPECT_EQ(static_cast<int64_t>(schedule.shapes().size()), shapes);
+    std::set<std::pair<int64_t, int64_t>> seen;
+    const auto batches = schedule.epoch(3);
+    for (const auto& indices : batches) {
+      const auto batch = make_batch(all, indices, schedule.shape_of(indices));
+      seen.emplace(batch.source_length, batch.target_length);
+      EXPECT_LE(batch.sentences * std::max(batch.source_length, batch.target_length), 1024);
+    }
+    EXPECT_LE(static_cast<int64_t>(seen.size()), shapes);
+    Ids every(all.size());
+    std::iota(every.begin(), every.end(), 0);
+    EXPECT_EQ(sorted(flat(batches)), every);
+  }
+}
+
+TEST(BatchScheduleTest, MoreShapesPadLess) {
+  const auto all = pairs(20'000);
+  auto wanted = options(1024);
+  std::vector<double> shares;
+  for (const int64_t shapes : {1, 4, 16, 64}) {
+    wanted.shapes = shapes;
+    const BatchSchedule schedule(all, wanted);
+    shares.push_back(schedule.padding_share(schedule.epoch(0)));
+  }
+  EXPECT_TRUE(std::is_sorted(shares.rbegin(), shares.rend()));
+  EXPECT_LT(shares[2], 0.13);
+  EXPECT_LT(shares[3], 0.08);
+}
+
+TEST(BatchScheduleTest, AllButOneBatchOfAShapeAreFull) {
+  const auto all = pairs(20'000);
+  auto wanted = options(1024);
+  wanted.shapes = 16;
+  const BatchSchedule schedule(all, wanted);
+  int64_t not_full = 0;
+  for (const auto& indices : schedule.epoch(0)) {
+    const auto rows = static_cast<int64_t>(indices.size());
+    not_full += schedule.shape_of(indices).rows == rows ? 0 : 1;
+  }
+  EXPECT_LE(not_full, 1);
+}
+
+TEST(BatchScheduleTest, ASmallTextHasFewShapes) {
+  auto wanted = options(1024);
+  wanted.shapes = 16;
+  EXPECT_EQ(BatchSchedule(pairs(10), wanted).shapes().size(), 1U);
+  EXPECT_LE(BatchSchedule(pairs(1000), wanted).shapes().size(), 5U);
+}
+
+TEST(MakeBatchTest, RowsThatAreAddedPredictNothing) {
+  const std::vector<Pair> all{{{5, 6}, {7}}};
+  const auto batch = make_batch(all, {0}, {2, 4, 3});
+  EXPECT_EQ(batch.sentences, 2);
+  EXPECT_EQ(batch.source, (Ids{5, 6, kEos, kPad, kEos, kPad, kPad, kPad}));
+  EXPECT_EQ(batch.target_input, (Ids{kBos, 7, kPad, kBos, kPad, kPad}));
+  EXPECT_EQ(batch.target_output, (Ids{7, kEos, kPad, kPad, kPad, kPad}));
+  EXPECT_EQ(batch.source_tokens, 3);
+  EXPECT_EQ(batch.target_tokens, 2);
 }
 
 TEST(BatchScheduleTest, RefusesLimitsThatLeaveNothing) {

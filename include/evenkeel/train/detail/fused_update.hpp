@@ -38,11 +38,15 @@ inline torch::ScalarType state_dtype(const torch::Tensor& parameter) {
 }
 
 /// The initial state of a parameter: dense, with the memory order of its elements.
-inline std::unique_ptr<FusedAdamParamState> new_state(const torch::Tensor& parameter) {
+inline std::unique_ptr<FusedAdamParamState> new_state(const torch::Tensor& parameter,
+                                                      bool master_weights) {
   auto state = std::make_unique<FusedAdamParamState>();
   state->step(torch::zeros({}, parameter.options().dtype(torch::kFloat32)))
       .exp_avg(torch::zeros_like(parameter, state_dtype(parameter)))
       .exp_avg_sq(torch::zeros_like(parameter, state_dtype(parameter)));
+  if (master_weights && parameter.scalar_type() != state_dtype(parameter)) {
+    state->master(parameter.detach().to(state_dtype(parameter)));
+  }
   return state;
 }
 
@@ -82,7 +86,17 @@ struct FusedUpdate {
 
   void add(const Parameter& parameter, const torch::Tensor& gradient, FusedAdamParamState& state) {
     auto target = parameter.tensor;
-    if (target.scalar_type() != dtype || !target.is_non_overlapping_and_dense()) {
+    if (state.master().defined()) {
+      target = state.master();
+      TORCH_CHECK(target.device() == device && target.sizes() == parameter.tensor.sizes(),
+                  "FusedAdam: expected the float32 copy of ",
+                  parameter.name(),
+                  ", to have its shape and device, but got ",
+                  target.sizes(),
+                  " on ",
+                  target.device());
+      after.add(parameter.tensor, target);
+    } else if (target.scalar_type() != dtype || !target.is_non_overlapping_and_dense()) {
       target = torch::empty_like(parameter.tensor, dtype);
       before.add(target, parameter.tensor);
       after.add(parameter.tensor, target);
