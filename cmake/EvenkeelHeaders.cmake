@@ -93,6 +93,8 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/cuda/bias.cuh
     include/evenkeel/kernels/cuda/bias_kernel.hpp
     include/evenkeel/kernels/cuda/column_sums.cuh
+    include/evenkeel/kernels/cuda/cross_entropy.cuh
+    include/evenkeel/kernels/cuda/cross_entropy_kernel.hpp
     include/evenkeel/kernels/cuda/cubin_store.hpp
     include/evenkeel/kernels/cuda/driver.hpp
     include/evenkeel/kernels/cuda/elements.cuh
@@ -115,6 +117,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/attention_form.hpp
     include/evenkeel/kernels/detail/bias_args.hpp
     include/evenkeel/kernels/detail/biased_linear.hpp
+    include/evenkeel/kernels/detail/cross_entropy_args.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
     include/evenkeel/kernels/detail/gradients_by_operators.hpp
     include/evenkeel/kernels/detail/head_strides.hpp
@@ -222,6 +225,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/residual/sub_ln.hpp
     include/evenkeel/residual/tfixup.hpp
     include/evenkeel/residual/training_step.hpp
+    include/evenkeel/train/cross_entropy.hpp
     include/evenkeel/train/decay_groups.hpp
     include/evenkeel/train/detail/cuda_graph.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp

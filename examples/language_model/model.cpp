@@ -3,7 +3,7 @@
 
 #include "common/device.hpp"
 
-#include <ATen/ATen.h>
+#include <evenkeel/train/cross_entropy.hpp>
 
 namespace evenkeel::examples::language_model {
 
@@ -26,10 +26,7 @@ torch::Tensor summed_loss(nn::LanguageModelImpl& model, const torch::Tensor& row
   const Autocast autocast(rows.device(), bfloat16);
   const auto length = rows.size(1) - 1;
   const auto logits = model.forward(rows.narrow(1, 0, length));
-  return at::cross_entropy_loss(logits.to(torch::kFloat32).flatten(0, 1),
-                                rows.narrow(1, 1, length).flatten(),
-                                /*weight=*/{},
-                                at::Reduction::Sum);
+  return train::cross_entropy_sum(logits.flatten(0, 1), rows.narrow(1, 1, length).flatten());
 }
 
 }  // namespace evenkeel::examples::language_model

@@ -41,7 +41,7 @@ std::vector<BatchShape> choose_shapes(const std::vector<RowLengths>& pairs,
     targets.push_back(lengths.target);
     entries += std::max(lengths.source, lengths.target);
   }
-  constexpr int64_t kBatchesAShape = 4;
+  constexpr int64_t kBatchesAShape = 2;
   count = std::clamp<int64_t>(entries / (kBatchesAShape * batch_tokens), 1, count);
 
   const auto source_cuts = quantiles(std::move(sources));

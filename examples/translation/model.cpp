@@ -3,7 +3,7 @@
 
 #include "common/vocabulary.hpp"
 
-#include <ATen/ATen.h>
+#include <evenkeel/train/cross_entropy.hpp>
 
 namespace evenkeel::examples::translation {
 
@@ -57,12 +57,10 @@ torch::Tensor summed_loss(nn::TransformerImpl& model,
   const auto& target_output = batch.at(2);
   const Autocast autocast(source.device(), bfloat16);
   const auto hidden = model.decode(target_input, model.encode(source), nullptr);
-  return at::cross_entropy_loss(model.project(hidden).to(torch::kFloat32).flatten(0, 1),
-                                target_output.flatten(),
-                                /*weight=*/{},
-                                at::Reduction::Sum,
-                                kPad,
-                                label_smoothing);
+  return train::cross_entropy_sum(model.project(hidden).flatten(0, 1),
+                                  target_output.flatten(),
+                                  label_smoothing,
+                                  kPad);
 }
 
 }  // namespace evenkeel::examples::translation

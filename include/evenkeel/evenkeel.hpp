@@ -109,6 +109,7 @@
 #include <evenkeel/residual/sub_ln.hpp>
 #include <evenkeel/residual/tfixup.hpp>
 #include <evenkeel/residual/training_step.hpp>
+#include <evenkeel/train/cross_entropy.hpp>
 #include <evenkeel/train/decay_groups.hpp>
 #include <evenkeel/train/fused_adam.hpp>
 #include <evenkeel/train/fused_adam_options.hpp>

@@ -299,7 +299,7 @@ TEST(ConfigTest, AWordInAnyEncodingIsRefusedByName) {
   auto config = usable();
   config.dtype = "caf\xE9";
   EXPECT_EQ(error_of([&] { resolved(config); }),
-            "--dtype: expected float32 or bfloat16, but got \"caf\xEF\xBF\xBD\"");
+            "--dtype: expected float32, bfloat16 or bfloat16-weights, but got \"caf\xEF\xBF\xBD\"");
 }
 
 TEST(ConfigTest, NumbersOfTheCommandLineAreReadExactlyOrRefused) {

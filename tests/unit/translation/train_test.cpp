@@ -27,6 +27,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -95,8 +96,14 @@ class TrainTest : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(TrainTest, AResumedRunHasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
-  const auto unbroken = short_run();
+class ResumedRunTest : public TrainTest,
+                       public ::testing::WithParamInterface<std::pair<std::string, std::string>> {};
+
+TEST_P(ResumedRunTest, HasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
+  auto unbroken = short_run();
+  std::tie(unbroken.device, unbroken.dtype) = GetParam();
+  if (unbroken.device == "cuda" && !torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  unbroken.batch_shapes = unbroken.device == "cuda" ? 4 : 0;
   ASSERT_EQ(train(unbroken, false), Ending::kFinished);
 
   auto broken = unbroken;
@@ -115,8 +122,16 @@ TEST_F(TrainTest, AResumedRunHasTheLossesAndWeightsOfTheUnbrokenOneBitForBit) {
   ASSERT_EQ(a.tensors.size(), b.tensors.size());
   for (const auto& [name, tensor] : a.tensors) {
     EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+    EXPECT_NE(tensor.scalar_type(), torch::kBFloat16) << name;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(DevicesAndTypes,
+                         ResumedRunTest,
+                         ::testing::Values(std::pair("cpu", "float32"),
+                                           std::pair("cpu", "bfloat16-weights"),
+                                           std::pair("cuda", "float32"),
+                                           std::pair("cuda", "bfloat16-weights")));
 
 // Also of schemes with two streams, a gain that layers share, or one that follows the updates.
 TEST_F(TrainTest, OfEverySchemeResumesBitForBit) {
