@@ -36,9 +36,14 @@ void dry_run(BatchSource& source,
   progress.line(fmt::format("an epoch of {} updates takes about {}",
                             updates,
                             clock(seconds * static_cast<double>(updates))));
-  progress.line(fmt::format("memory: {:.2f} GiB of the process{}",
-                            static_cast<double>(peak_memory()) / (1024.0 * 1024.0 * 1024.0),
-                            step.device().is_cuda() ? ", beside that of the GPU" : ""));
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  const auto of_gpu = peak_gpu_memory(step.device());
+  progress.line(fmt::format(
+      "memory: {:.2f} GiB of the process{}",
+      static_cast<double>(peak_memory()) / kGiB,
+      of_gpu ? fmt::format(", {:.2f} GiB of the GPU", static_cast<double>(*of_gpu) / kGiB)
+      : step.device().is_cuda() ? ", beside that of the GPU"
+                                : ""));
 }
 
 }  // namespace evenkeel::examples

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace evenkeel::examples {
@@ -15,5 +17,9 @@ std::map<std::string, double> mean_gains(const torch::nn::Module& model);
 
 /// The most memory that the process has had, in bytes; without that of a GPU.
 int64_t peak_memory();
+
+/// The most memory of a GPU that tensors of the process have had, in bytes; nothing for other
+/// devices, and before LibTorch 2.9, which does not tell it without CUDA's headers.
+std::optional<int64_t> peak_gpu_memory(torch::Device device);
 
 }  // namespace evenkeel::examples

@@ -39,6 +39,8 @@ void resolve_schedule_settings(ScheduleSettings& c,
          "lr-shrink",
          "a number above 0 and below 1",
          value_of(c.lr_shrink));
+  expect_not_negative("lr-embeddings", c.lr_embeddings);
+  expect_not_negative("lr-gains", c.lr_gains);
   if (!falls_to_zero(c)) return;
   if (c.decay_steps == 0) c.decay_steps = max_steps;
   expect(c.decay_steps > 0, "decay-steps", "the updates, since --max-steps has no limit", 0);

@@ -16,6 +16,8 @@ struct ScheduleSettings {
   int64_t decay_period = 4000;                ///< P of lr * sqrt(P / (P + t)), without warm-up.
   double lr_shrink = 0.1;                     ///< Factor on a plateau.
   int64_t lr_patience = 0;                    ///< Validations that may be no better before that.
+  double lr_embeddings = 1.0;                 ///< Factor of the rate of embeddings and head.
+  double lr_gains = 1.0;                      ///< Factor of the rate of gains.
 };
 
 /// Calls `visit(name, field, help, may_change)` for every one of them.
@@ -37,6 +39,14 @@ void for_each_schedule_setting(AnySettings& c, Visit&& visit) {
   visit("lr-patience",
         c.lr_patience,
         "on a plateau: validations that may be no better before that",
+        false);
+  visit("lr-embeddings",
+        c.lr_embeddings,
+        "factor of the learning rate of embeddings, the output's too; 0: they stay as they are",
+        false);
+  visit("lr-gains",
+        c.lr_gains,
+        "factor of the learning rate of trained gains, such as Admin's omega; 0: they stay",
         false);
 }
 

@@ -164,7 +164,9 @@ bool TrainLoop::log_window() {
                        {"grad_norm", step_.grad_norm()},
                        {"tokens_per_second", rate},
                        {"peak_memory", peak_memory()}};
+  if (const auto peak = peak_gpu_memory(step_.device())) entry["peak_gpu_memory"] = *peak;
   for (const auto& [name, mean] : mean_gains(step_.model())) entry[name] = mean;
+  for (const auto& [name, value] : trainee_.window_values()) entry[name] = value;
   std::string update_time;
   if (trainee_.update_seconds) {
     const double each = own_training_ / static_cast<double>(std::max<int64_t>(own_updates_, 1));

@@ -51,6 +51,10 @@ struct Trainee {
   /// What the learning rate is multiplied by after a validation, where that is not 1; `stalled` are
   /// the validations since one was better.
   std::function<double(int64_t stalled)> lr_factor = [](int64_t) { return 1.0; };
+  /// What else the log says of the updates since it was called last, by name.
+  std::function<std::map<std::string, double>()> window_values = [] {
+    return std::map<std::string, double>();
+  };
   /// Texts for every last checkpoint, by name.
   std::map<std::string, std::string> texts;
   /// Whether log and terminal say how long an update takes.

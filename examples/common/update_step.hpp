@@ -20,18 +20,6 @@
 
 namespace evenkeel::examples {
 
-/// The optimizer's options that a config has; the learning rate is the schedule's.
-template <typename Config>
-train::FusedAdamOptions adam_options(const Config& config) {
-  return train::FusedAdamOptions()
-      .beta1(config.beta1)
-      .beta2(config.beta2)
-      .eps(config.eps)
-      .weight_decay(config.weight_decay)
-      .master_weights(config.has_half_weights())
-      .max_norm(config.clip_norm);
-}
-
 /// A batch, before its loss is computed.
 struct TrainBatch {
   int64_t tokens;                      ///< That are predicted.

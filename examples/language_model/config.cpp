@@ -91,6 +91,7 @@ nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size)
       .norm(norm)
       .bias(config.bias != 0)
       .dropout(config.dropout)
+      .layerdrop(config.decoder_layerdrop)
       .vocab_size(vocab_size);
 }
 
@@ -119,8 +120,9 @@ Config resolved(Config c) {
   check_block(c);
   expect_within(1, 100'000, "sequence-length", c.sequence_length);
   expect_within(1, kMillion, "batch-size", c.batch_size);
-  for (const auto& [name, share] :
-       {std::pair{"dropout", c.dropout}, {"warmup-share", c.warmup_share}}) {
+  for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
+                                    {"decoder-layerdrop", c.decoder_layerdrop},
+                                    {"warmup-share", c.warmup_share}}) {
     expect_share(name, share);
   }
   check_adam_settings(c);

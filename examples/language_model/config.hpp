@@ -27,17 +27,18 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   std::string tokens = "bytes";         ///< bytes, or pieces of a SentencePiece vocabulary.
   std::string vocabulary;               ///< A SentencePiece model; empty: trained from the text.
 
-  std::string scheme = "pre";       ///< One of `schemes()`.
-  std::string init;                 ///< One of `inits()`; empty: the scheme's.
-  std::string block = "default";    ///< One of `nn::blocks()`.
-  int64_t num_layers = 6;           ///< Layers.
-  int64_t embed_dim = 256;          ///< Width of the residual stream.
-  int64_t num_heads = 8;            ///< Attention heads.
-  int64_t dim_feedforward = 1024;   ///< Inner size of the feed-forward.
-  std::string activation = "gelu";  ///< relu, gelu or swiglu.
-  std::string norm = "layernorm";   ///< layernorm, rmsnorm, dyt, scalenorm or none.
-  int64_t bias = 1;                 ///< Whether matrices have biases.
-  double dropout = 0.0;             ///< On embeddings and on every branch.
+  std::string scheme = "pre";            ///< One of `schemes()`.
+  std::string init;                      ///< One of `inits()`; empty: the scheme's.
+  std::string block = "default";         ///< One of `nn::blocks()`.
+  int64_t num_layers = 6;                ///< Layers.
+  int64_t embed_dim = 256;               ///< Width of the residual stream.
+  int64_t num_heads = 8;                 ///< Attention heads.
+  int64_t dim_feedforward = 1024;        ///< Inner size of the feed-forward.
+  std::string activation = "gelu";       ///< relu, gelu or swiglu.
+  std::string norm = "layernorm";        ///< layernorm, rmsnorm, dyt, scalenorm or none.
+  int64_t bias = 1;                      ///< Whether matrices have biases.
+  double dropout = 0.0;                  ///< On embeddings and on every branch.
+  double decoder_layerdrop = 0.0;        ///< Of whole layers.
 
   int64_t sequence_length = 128;  ///< Tokens that a sequence predicts.
   int64_t batch_size = 32;        ///< Sequences of a batch.
@@ -74,6 +75,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("norm", c.norm, "layernorm, rmsnorm, dyt, scalenorm or none", false);
   visit("bias", c.bias, "1: matrices have biases; 0: they have none", false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);
+  visit("decoder-layerdrop", c.decoder_layerdrop, "of whole layers, in training", false);
   visit("sequence-length", c.sequence_length, "tokens that a sequence predicts", false);
   visit("batch-size", c.batch_size, "sequences of a batch", false);
   visit("accumulate", c.accumulate, "batches per update", false);

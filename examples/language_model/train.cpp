@@ -9,6 +9,7 @@
 #include "common/fingerprint.hpp"
 #include "common/initial_model.hpp"
 #include "common/open_run.hpp"
+#include "common/optimizer.hpp"
 #include "common/progress.hpp"
 #include "common/update_step.hpp"
 #include "common/validator.hpp"
@@ -19,8 +20,6 @@
 #include "tokenizer.hpp"
 #include "validation.hpp"
 
-#include <evenkeel/train/decay_groups.hpp>
-#include <evenkeel/train/fused_adam.hpp>
 #include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
@@ -80,12 +79,6 @@ PackedText packed(const Config& config,
                   fmt::join(files, ", "),
                   files.size() == 1 ? "has" : "have",
                   text.tokens()));
-}
-
-std::unique_ptr<train::FusedAdam> make_optimizer(const Config& config,
-                                                 const nn::LanguageModel<>& model) {
-  const auto options = adam_options(config);
-  return std::make_unique<train::FusedAdam>(train::decay_groups(*model, options), options);
 }
 
 std::string advice(const Config& config) {
@@ -165,7 +158,8 @@ Ending run(const Config& config,
       loss_of,
       [&](int64_t update) { return learning_rate(config, update); },
       config.exponential_smoothing,
-      config.cuda_graphs != 0);
+      // which layers are skipped is decided on the host
+      config.cuda_graphs != 0 && config.decoder_layerdrop == 0.0);
 
   if (config.dry_run) {
     say_what_is_trained(config, model, tokenizer, text, device, progress);

@@ -219,6 +219,17 @@ BatchShape BatchSchedule::shape_of(const std::vector<int64_t>& indices) const {
   return shape == shapes_.end() ? BatchShape() : *shape;
 }
 
+void PaddingCount::add(const Batch& batch) {
+  entries_ += batch.sentences * (batch.source_length + batch.target_length);
+  tokens_ += batch.source_tokens + batch.target_tokens;
+}
+
+double PaddingCount::take() {
+  const auto entries = std::exchange(entries_, 0);
+  const auto tokens = std::exchange(tokens_, 0);
+  return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
+}
+
 double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& batches) const {
   int64_t tokens = 0;
   int64_t entries = 0;

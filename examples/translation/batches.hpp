@@ -47,6 +47,20 @@ Batch make_batch(const std::vector<Pair>& pairs,
                  const std::vector<int64_t>& indices,
                  const BatchShape& least = {});
 
+/// Counts the padding of batches.
+class PaddingCount {
+ public:
+  void add(const Batch& batch);
+
+  /// Share of padding among the entries of `source` and `target_output` of the batches since the
+  /// last call; 0 where there are none.
+  double take();
+
+ private:
+  int64_t entries_ = 0;
+  int64_t tokens_ = 0;
+};
+
 /// Options for `BatchSchedule`.
 struct BatchOptions {
   /// Upper limit of rows times the longest row of a batch, source or target, including padding.

@@ -117,9 +117,14 @@ Config resolved(Config c) {
   for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
                                     {"attention-dropout", c.attention_dropout},
                                     {"activation-dropout", c.activation_dropout},
+                                    {"dropout-src", c.dropout_src},
+                                    {"dropout-trg", c.dropout_trg},
+                                    {"encoder-layerdrop", c.encoder_layerdrop},
+                                    {"decoder-layerdrop", c.decoder_layerdrop},
                                     {"label-smoothing", c.label_smoothing}}) {
     expect_share(name, share);
   }
+  expect_not_negative("rdrop", c.rdrop);
   check_adam_settings(c);
   expect(!c.source.empty(), "source", "a file of training text", value_of(c.source));
   expect(c.target.empty() || c.source.size() == c.target.size(),

@@ -39,7 +39,11 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   int64_t dim_feedforward = 2048;   ///< Inner size of the feed-forward.
   double dropout = 0.1;             ///< On embeddings and on every branch.
   double attention_dropout = 0.0;   ///< On attention weights.
-  double activation_dropout = 0.0;  ///< After the feed-forward's ReLU.
+  double activation_dropout = 0.0;  ///< After the feed-forward's activation.
+  double dropout_src = 0.0;         ///< Of whole embeddings of the source.
+  double dropout_trg = 0.0;         ///< Of whole embeddings of the target.
+  double encoder_layerdrop = 0.0;   ///< Of whole layers of the encoder.
+  double decoder_layerdrop = 0.0;   ///< Of whole layers of the decoder.
 
   std::optional<double> lr;       ///< Highest learning rate; by default the scheme's.
   std::optional<int64_t> warmup;  ///< Updates of linear warm-up; by default the scheme's, 0 none.
@@ -49,6 +53,7 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   double weight_decay = 0.0;      ///< Decoupled; not of norms, gains and biases.
   double clip_norm = 1.0;         ///< Gradients are clipped at this norm; 0 for no clipping.
   double label_smoothing = 0.1;   ///< Share of the target spread over the vocabulary.
+  double rdrop = 0.0;             ///< Weight of R-Drop's divergence; 0: one pass, without it.
   int64_t batch_tokens = 4096;    ///< Rows times longest row of a batch, at most.
   std::optional<int64_t> batch_shapes;  ///< Most shapes of batches; see `BatchOptions`.
   int64_t max_length = 128;             ///< In pieces; longer pairs are skipped.
@@ -96,7 +101,11 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("dim-feedforward", c.dim_feedforward, "inner size of the feed-forward", false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);
   visit("attention-dropout", c.attention_dropout, "on attention weights", false);
-  visit("activation-dropout", c.activation_dropout, "after the feed-forward's ReLU", false);
+  visit("activation-dropout", c.activation_dropout, "after the feed-forward's activation", false);
+  visit("dropout-src", c.dropout_src, "of whole word embeddings of the source", false);
+  visit("dropout-trg", c.dropout_trg, "of whole word embeddings of the target", false);
+  visit("encoder-layerdrop", c.encoder_layerdrop, "of whole layers, in training", false);
+  visit("decoder-layerdrop", c.decoder_layerdrop, "of whole layers, in training", false);
   visit("lr", c.lr, "highest learning rate (default: 1e-3; tfixup 5e-4)", false);
   visit("warmup", c.warmup, "updates of linear warm-up (default: 4000; tfixup 0, none)", false);
   for_each_schedule_setting(c, visit);
@@ -106,6 +115,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("weight-decay", c.weight_decay, "decoupled; not of norms, gains and biases", false);
   visit("clip-norm", c.clip_norm, "gradients are clipped at this norm; 0: no clipping", false);
   visit("label-smoothing", c.label_smoothing, "share of the target spread over all pieces", false);
+  visit("rdrop", c.rdrop, "R-Drop: weight of the divergence of two passes; 0: one pass", false);
   visit("batch-tokens", c.batch_tokens, "limit of sentences times longest sentence", false);
   visit("accumulate", c.accumulate, "batches per update", false);
   visit("batch-shapes",

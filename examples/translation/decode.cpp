@@ -28,10 +28,15 @@ struct Search {
   std::vector<Translation> finished;
 
   // `length` is the number of log-probabilities in `score`: an eos is not in `pieces`.
-  void finish(std::vector<int64_t> pieces, double score, size_t length, double length_penalty) {
-    finished.push_back({std::move(pieces),
-                        score,
-                        normalized(score, static_cast<int64_t>(length), length_penalty)});
+  void finish(std::vector<int64_t> pieces,
+              double score,
+              size_t length,
+              double length_penalty,
+              double coverage) {
+    finished.push_back(
+        {std::move(pieces),
+         score,
+         normalized(score, static_cast<int64_t>(length), length_penalty) + coverage});
   }
 
   // The best of those that have finished; of equal ones, those that did first. Those of a model
@@ -50,10 +55,12 @@ struct Search {
 };
 
 // Extends the beams of one sentence by its candidates, best first: `rows` and `pieces` of `count`
-// continuations. Returns whether the sentence is finished.
+// continuations. `coverage` has the penalty of each beam, or is null. Returns whether the sentence
+// is finished.
 bool advance(Search& search,
              const float* scores,
              const int64_t* candidates,
+             const float* coverage,
              int64_t count,
              int64_t vocab_size,
              const DecodeOptions& options,
@@ -72,7 +79,11 @@ bool advance(Search& search,
     if (piece == kEos || last) {
       // A finished candidate that ranks below the beam is not kept either.
       if (i < options.beam) {
-        search.finish(std::move(pieces), scores[i], length, options.length_penalty);
+        search.finish(std::move(pieces),
+                      scores[i],
+                      length,
+                      options.length_penalty,
+                      coverage == nullptr ? 0.0 : coverage[from]);
       }
       continue;
     }
@@ -126,7 +137,8 @@ void translate_batch(const Models& models,
     searches.push_back(std::move(search));
   }
   const auto src = to_tensor(ids, static_cast<int64_t>(sentences.size()), columns, device);
-  Ensemble ensemble(models, src, beam);
+  const bool covers = options.coverage_penalty != 0.0;
+  Ensemble ensemble(models, src, beam, covers);
   std::vector<int64_t> last(searches.size() * static_cast<size_t>(beam), kBos);
 
   while (!searches.empty()) {
@@ -153,6 +165,8 @@ void translate_batch(const Models& models,
                                                /*sorted=*/true));
     const auto scores = flat(log_probabilities).gather(1, top_ids).cpu().contiguous();
     const auto candidates = top_ids.cpu().contiguous();
+    const auto coverage =
+        covers ? (options.coverage_penalty * ensemble.coverage()).cpu() : torch::Tensor();
 
     std::vector<int64_t> rows;
     std::vector<Search> going_on;
@@ -164,6 +178,7 @@ void translate_batch(const Models& models,
       const bool done = advance(search,
                                 scores.const_data_ptr<float>() + i * width,
                                 candidates.const_data_ptr<int64_t>() + i * width,
+                                covers ? coverage.const_data_ptr<float>() + i * beam : nullptr,
                                 width,
                                 vocab_size,
                                 options,

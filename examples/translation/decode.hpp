@@ -21,6 +21,12 @@ struct DecodeOptions {
   /// favour longer translations. The score is the sum of `length` log-probabilities, that of eos
   /// included, where pad, unk and bos have no share.
   double length_penalty = 1.0;
+  /// The factor b of GNMT's coverage penalty, b * sum_i log(min(sum_j a_ij, 1)), which is added to
+  /// score / length^a. a_ij is what step j attends to in piece i of the source: the first head of
+  /// the last cross-attention, as in OpenNMT and CTranslate2; of an ensemble, the mean. Higher
+  /// values favour translations that leave nothing out. 0: none. Paper: Wu et al. 2016,
+  /// https://arxiv.org/abs/1609.08144.
+  double coverage_penalty = 0.0;
   /// Translations that are returned of a source, up to `beam`.
   int64_t n_best = 1;
   /// Draws every piece by its probability, where the search would take the best; the beam is 1.
@@ -40,7 +46,7 @@ struct DecodeOptions {
 struct Translation {
   std::vector<int64_t> pieces;   ///< Without pad, unk, bos and eos.
   double log_probability = 0.0;  ///< Of the pieces and of eos behind them.
-  double score = 0.0;            ///< log_probability / length^a, by which translations are ranked.
+  double score = 0.0;            ///< By which translations are ranked, with both penalties.
 };
 
 /// Returns the best translations of every source, in pieces, as many as `n_best` says and the beam

@@ -17,11 +17,17 @@ using Models = std::vector<nn::TransformerImpl*>;
 /// mean of theirs, as in fairseq. Each has its own encoder output and cache.
 class Ensemble {
  public:
-  /// Encodes src (B, S). Each sentence has `beam` rows, one after another.
-  Ensemble(const Models& models, const torch::Tensor& src, int64_t beam);
+  /// Encodes src (B, S). Each sentence has `beam` rows, one after another. `covers` says that
+  /// `coverage()` is wanted. Throws c10::Error for a model whose last layer has no cross-attention
+  /// that tells its weights then.
+  Ensemble(const Models& models, const torch::Tensor& src, int64_t beam, bool covers = false);
 
   /// log P, float32 (rows, pieces), of the pieces that follow `last` (rows, 1).
   torch::Tensor log_probabilities(const torch::Tensor& last);
+
+  /// sum_i log(min(c_i, 1)), float32 (rows): c_i is the sum of all steps' attention to piece i of
+  /// the source; pieces without any have no share.
+  torch::Tensor coverage() const;
 
   /// Goes on with those rows. `same_sentences` says that each stays a row of its sentence.
   void select(const torch::Tensor& rows, bool same_sentences);
@@ -34,6 +40,8 @@ class Ensemble {
   };
 
   std::vector<Member> members_;
+  bool covers_;
+  torch::Tensor attention_;  // summed over the steps, (rows, S)
 };
 
 }  // namespace evenkeel::examples::translation

@@ -57,6 +57,10 @@ struct TranslateCommand {
     decode.beam = 4;
     add_integer(*command, "--beam", decode.beam, "1 is greedy search", 1, 1024);
     add_real(*command, "--length-penalty", decode.length_penalty, "a of score / length^a");
+    add_real(*command,
+             "--coverage-penalty",
+             decode.coverage_penalty,
+             "b of b * sum log(min(attention to a piece, 1)), added to the score");
     command->add_flag("--n-best",
                       options.n_best,
                       "write all translations of the beam, with scores");

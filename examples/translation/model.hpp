@@ -36,4 +36,17 @@ torch::Tensor summed_loss(nn::TransformerImpl& model,
                           bool bfloat16,
                           double label_smoothing);
 
+/// R-Drop's loss of the tensors of a batch, likewise summed: each pair is read twice, with other
+/// dropout, and the divergence of the two predictions P and Q of each token is added:
+///
+///     (CE(P) + CE(Q) + weight * (KL(P || Q) + KL(Q || P)) / 2) / 2
+///
+/// which is half of the paper's, so that it is the loss of one pass where they agree.
+/// Paper: Wu et al. 2021, https://arxiv.org/abs/2106.14448.
+torch::Tensor summed_rdrop_loss(nn::TransformerImpl& model,
+                                const std::vector<torch::Tensor>& batch,
+                                bool bfloat16,
+                                double label_smoothing,
+                                double weight);
+
 }  // namespace evenkeel::examples::translation

@@ -8,6 +8,7 @@
 #include "common/files.hpp"
 #include "common/initial_model.hpp"
 #include "common/open_run.hpp"
+#include "common/optimizer.hpp"
 #include "common/progress.hpp"
 #include "common/train_loop.hpp"
 #include "common/update_step.hpp"
@@ -19,8 +20,6 @@
 
 #include <evenkeel/diagnose/admin_profile.hpp>
 #include <evenkeel/diagnose/profile_admin.hpp>
-#include <evenkeel/train/decay_groups.hpp>
-#include <evenkeel/train/fused_adam.hpp>
 #include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
@@ -88,16 +87,6 @@ BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) 
                     config.max_length,
                     names(config.source, config.target)));
   }
-}
-
-// Norms, gains and biases do not decay.
-std::unique_ptr<train::FusedAdam> make_optimizer(const Config& config,
-                                                 const nn::Transformer<>& model) {
-  const auto options = adam_options(config);
-  if (config.weight_decay == 0.0) {
-    return std::make_unique<train::FusedAdam>(model->parameters(), options);
-  }
-  return std::make_unique<train::FusedAdam>(train::decay_groups(*model, options), options);
 }
 
 std::string advice(const Config& config, const Scheme& scheme) {
@@ -182,12 +171,17 @@ Ending run(const Config& config,
   if (initial) restore_module(initial->checkpoint, initial->file, *model);
   model->to(device);
   if (config.has_half_weights()) train::use_half_weights(*model, torch::kBFloat16);
+  PaddingCount padding;
   const auto batch_of = [&](const std::vector<int64_t>& indices) {
     const auto batch = make_batch(text.train.pairs, indices, schedule.shape_of(indices));
+    padding.add(batch);
     return TrainBatch{batch.target_tokens, to_tensors(batch, device)};
   };
   const auto loss_of = [&](const std::vector<torch::Tensor>& tensors) {
-    return summed_loss(*model, tensors, bfloat16, config.label_smoothing);
+    const double smoothing = config.label_smoothing;
+    return config.rdrop > 0.0
+               ? summed_rdrop_loss(*model, tensors, bfloat16, smoothing, config.rdrop)
+               : summed_loss(*model, tensors, bfloat16, smoothing);
   };
   UpdateStep step(
       model.ptr(),
@@ -197,7 +191,9 @@ Ending run(const Config& config,
       loss_of,
       [&](int64_t update) { return learning_rate(config, update, *config.lr, *config.warmup); },
       config.exponential_smoothing,
-      config.cuda_graphs != 0);
+      // which layers are skipped is decided on the host
+      config.cuda_graphs != 0 && config.encoder_layerdrop == 0.0 &&
+          config.decoder_layerdrop == 0.0);
 
   if (config.dry_run) {
     say_what_is_trained(config, text, model, schedule, device, progress);
@@ -223,6 +219,9 @@ Ending run(const Config& config,
   Trainee trainee;
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, text.vocabularies); };
   trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
+  trainee.window_values = [&]() -> std::map<std::string, double> {
+    return {{"padding", padding.take()}};
+  };
   trainee.advice = [&] { return advice(config, model->scheme()); };
   TrainLoop loop(config, folder, text.texts, progress, source, step, validator);
   std::optional<AdminProfile> profile;

@@ -39,6 +39,8 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
   EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
   /// Use one matrix for input and output embeddings instead of one each. Default: true
   EVENKEEL_ARG(bool, tie_embeddings) = true;
+  /// `StackOptions::layerdrop`. Default: 0
+  EVENKEEL_ARG(double, layerdrop) = 0.0;
 
  public:
   /// Throws unless all values are in range.
@@ -84,6 +86,7 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
                                        options.num_heads(),
                                        options.dim_feedforward())
                               .cross_attention(false)
+                              .layerdrop(options.layerdrop())
                               .layer_options(options));
     }
     detail::check_width("LanguageModel", decoder->options.embed_dim(), options.embed_dim());

@@ -29,6 +29,12 @@ class StackOptions : public LayerOptions<StackOptions> {
   /// The sub-layers of each layer, in order. Default: empty, which means self-attention,
   /// cross-attention in a decoder that has it, and feed-forward
   EVENKEEL_ARG(std::vector<SublayerKind>, sublayers);
+  /// Probability with which a layer is skipped in a forward pass in training mode, each layer for
+  /// itself, as in fairseq: the residual stream passes it unchanged. No layer is skipped in
+  /// evaluation mode, nor in a pass with a cache or an `Observer`. The default generator of the CPU
+  /// chooses, so that a pass cannot be captured as a CUDA graph. Paper: Fan et al. 2019,
+  /// https://arxiv.org/abs/1909.11556. Default: 0
+  EVENKEEL_ARG(double, layerdrop) = 0.0;
 };
 
 }  // namespace evenkeel::nn

@@ -98,7 +98,8 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
   EncoderOutput encode(const torch::Tensor& src) {
     const auto tokens = tokens_of(src, /*causal=*/false);
     auto mask = tokens.mask();
-    return {encoder->forward(embed(tokens, src_embedding), mask), mask};
+    const auto x = embed(tokens, src_embedding, options.src_word_dropout());
+    return {encoder->forward(x, mask), mask};
   }
 
   /// The decoder's output (B, T, embed_dim) for tgt (B, T), which starts with the begin-of-sentence
@@ -107,7 +108,7 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
                        const EncoderOutput& memory,
                        DecoderCache* cache = nullptr) {
     const auto tokens = tokens_of(tgt, /*causal=*/true, cache);
-    auto hidden = decoder->forward(embed(tokens, tgt_embedding),
+    auto hidden = decoder->forward(embed(tokens, tgt_embedding, options.tgt_word_dropout()),
                                    memory.hidden,
                                    memory.mask,
                                    cache,
@@ -180,8 +181,14 @@ class TransformerImpl : public torch::nn::Cloneable<TransformerImpl> {
                              causal && options.starts_with_pad());
   }
 
-  torch::Tensor embed(const detail::Tokens& tokens, torch::nn::Embedding& embedding) {
-    const auto x = detail::embed(tokens, embedding, positions, options.padding());
+  torch::Tensor embed(const detail::Tokens& tokens,
+                      torch::nn::Embedding& embedding,
+                      double word_dropout) {
+    const auto x = detail::embed(tokens,
+                                 embedding,
+                                 positions,
+                                 options.padding(),
+                                 is_training() ? word_dropout : 0.0);
     return options.dropout() > 0.0 ? torch::dropout(x, options.dropout(), is_training()) : x;
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/core/enums.hpp>
+#include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/layer_options.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 
@@ -38,11 +39,23 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
   /// Whether a buffer `logits_bias` (vocab_size), which is 0 until a checkpoint or an import sets
   /// it, is added to the logits, as in Marian. Default: false
   EVENKEEL_ARG(bool, logits_bias) = false;
+  /// Probability with which the whole embedding of a source token is set to 0 in training mode, its
+  /// position not, as in Marian; the others are divided by 1 - p. Marian draws a column of the
+  /// batch at once, this every token for itself. Default: 0
+  EVENKEEL_ARG(double, src_word_dropout) = 0.0;
+  /// The same for the tokens of the target. Default: 0
+  EVENKEEL_ARG(double, tgt_word_dropout) = 0.0;
+  /// `StackOptions::layerdrop` of the encoder. Default: 0
+  EVENKEEL_ARG(double, encoder_layerdrop) = 0.0;
+  /// The same of the decoder. Default: 0
+  EVENKEEL_ARG(double, decoder_layerdrop) = 0.0;
 
  public:
   /// Throws unless all values are in range.
   void check() const {
     check_layer("Transformer");
+    detail::check_probability("Transformer", "src_word_dropout", src_word_dropout_);
+    detail::check_probability("Transformer", "tgt_word_dropout", tgt_word_dropout_);
     TORCH_CHECK(vocab_size_ > 0, "Transformer: expected vocab_size > 0, but got ", vocab_size_);
     TORCH_CHECK(pad_id_ >= 0 && pad_id_ < vocab_size_,
                 "Transformer: expected pad_id in [0, ",
@@ -73,6 +86,7 @@ class TransformerOptions : public LayerOptions<TransformerOptions> {
                         num_heads(),
                         dim_feedforward())
         .other_layers(encoder ? decoder_layers_ : encoder_layers_)
+        .layerdrop(encoder ? encoder_layerdrop_ : decoder_layerdrop_)
         .layer_options(*this);
   }
 };

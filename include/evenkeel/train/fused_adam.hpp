@@ -94,8 +94,8 @@ class FusedAdam : public torch::optim::Optimizer {
     return loss;
   }
 
-  /// Sets the learning rate of all groups and runs one update: for schedules that are functions of
-  /// the step, such as `inverse_sqrt_lr()`.
+  /// Sets the learning rate of all groups, each times its `lr_scale`, and runs one update: for
+  /// schedules that are functions of the step, such as `inverse_sqrt_lr()`.
   void step(double lr) {
     set_lr(lr);
     step();
@@ -147,10 +147,10 @@ class FusedAdam : public torch::optim::Optimizer {
     archive.write("skipped", skipped_, /*is_buffer=*/true);
   }
 
-  /// Called by torch::load(): reads what `save` writes. max_norm is not read: it remains that of
-  /// the constructor. An `lr_tensor` remains the same tensor, and the saved learning rate is
-  /// written into it.
-  /// Throws c10::Error, and changes nothing, if the groups in the file differ.
+  /// Called by torch::load(): reads what `save` writes. max_norm and lr_scale are not read: they
+  /// remain those of the constructor. An `lr_tensor` remains the same tensor, and the saved
+  /// learning rate is written into it. Throws c10::Error, and changes nothing, if the groups in the
+  /// file differ.
   void load(torch::serialize::InputArchive& archive) override {
     const auto groups = detail::read_groups(archive, param_groups());
     archive.read("skipped", skipped_, /*is_buffer=*/true);
@@ -159,6 +159,7 @@ class FusedAdam : public torch::optim::Optimizer {
       auto& options = static_cast<FusedAdamOptions&>(param_groups()[i].options());
       options = FusedAdamOptions(groups[i].options)
                     .lr_tensor(options.lr_tensor())
+                    .lr_scale(options.lr_scale())
                     .max_norm(options.max_norm());
       options.set_lr(groups[i].options.lr());
       for (const auto& [parameter, state] : groups[i].states) {

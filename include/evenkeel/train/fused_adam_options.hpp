@@ -26,6 +26,10 @@ struct FusedAdamOptions : public torch::optim::OptimizerCloneableOptions<FusedAd
   /// update, even if that is captured in a CUDA graph; it then has to be on the device of the
   /// parameters. `set_lr()` writes into it. Default: undefined
   TORCH_ARG(torch::Tensor, lr_tensor);
+  /// Factor of the learning rate, for a group whose rate is in proportion to that of the others:
+  /// what sets `lr`, such as a scheduler or `FusedAdam::step(lr)`, sets it for all groups. Not
+  /// saved: it remains that of the group. Default: 1
+  TORCH_ARG(double, lr_scale) = 1.0;
   /// Decay of the mean of the gradients. Default: 0.9
   TORCH_ARG(double, beta1) = 0.9;
   /// Decay of the mean of their squares. Default: 0.999
@@ -95,6 +99,7 @@ inline void check_options(const FusedAdamOptions& options, size_t group) {
     TORCH_CHECK(ok, "FusedAdam: expected ", expected, " for group ", group, ", but got ", value);
   };
   check(options.lr() >= 0.0, "lr >= 0", options.lr());
+  check(options.lr_scale() >= 0.0, "lr_scale >= 0", options.lr_scale());
   check(options.beta1() >= 0.0 && options.beta1() < 1.0, "beta1 in [0, 1)", options.beta1());
   check(options.beta2() >= 0.0 && options.beta2() < 1.0, "beta2 in [0, 1)", options.beta2());
   check(options.eps() >= 0.0, "eps >= 0", options.eps());

@@ -3,6 +3,7 @@
 #include <evenkeel/nn/decoder.hpp>
 #include <evenkeel/nn/encoder.hpp>
 
+#include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/registry.hpp>
 
 #include "all_close.hpp"
@@ -17,7 +18,12 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel {
@@ -263,6 +269,76 @@ TEST_P(StackTest, KeepsItsCacheWhenSomethingThrows) {
                         decoder->forward(input).narrow(1, 3, 2)));
 }
 
+// What a stack gives of which only these layers run.
+torch::Tensor run_of(EncoderImpl& encoder, torch::Tensor x, const std::vector<bool>& runs) {
+  ResidualStream stream = std::move(x);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i]) stream = encoder.layers[i]->forward_stream(std::move(stream));
+  }
+  return encoder.end(std::move(stream));
+}
+
+TEST_P(StackTest, SkipsWholeLayersInTrainingModeAlone) {
+  constexpr double kLayerdrop = 0.5;
+  for (const auto& scheme : schemes()) {
+    SCOPED_TRACE(scheme.title);
+    auto encoder = on_device(Encoder<>(scheme, small_stack(4).layerdrop(kLayerdrop)));
+    const auto input = x();
+    const auto whole = run_of(*encoder, input, {true, true, true, true});
+    size_t most = 0;
+    size_t least = 4;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      torch::manual_seed(seed);
+      std::vector<bool> runs;
+      for (int i = 0; i < 4; ++i) {
+        runs.push_back(torch::rand({}, torch::kFloat64).item<double>() >= kLayerdrop);
+      }
+      torch::manual_seed(seed);
+      EXPECT_TRUE(same_bits(encoder(input), run_of(*encoder, input, runs)));
+      const auto count = static_cast<size_t>(std::count(runs.begin(), runs.end(), true));
+      most = std::max(most, count);
+      least = std::min(least, count);
+    }
+    EXPECT_LT(least, most);
+    {
+      int64_t seen = 0;
+      const Observer watch([&](const SublayerEvent&) { ++seen; });
+      EXPECT_TRUE(all_close(encoder(input), whole));
+      EXPECT_EQ(seen, 8);
+    }
+    encoder->eval();
+    EXPECT_TRUE(same_bits(encoder(input), whole));
+  }
+}
+
+TEST_P(StackTest, GivesNoGradientToLayersThatItSkips) {
+  auto encoder = on_device(Encoder<>(find_scheme("admin"), small_stack(6).layerdrop(0.5)));
+  const auto input = x();
+  torch::manual_seed(1);
+  std::vector<bool> runs;
+  for (int i = 0; i < 6; ++i) {
+    runs.push_back(torch::rand({}, torch::kFloat64).item<double>() >= 0.5);
+  }
+  EXPECT_EQ(std::set<bool>(runs.begin(), runs.end()).size(), 2U);
+  torch::manual_seed(1);
+  encoder(input).square().sum().backward();
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (const auto& parameter : encoder->layers[i]->named_parameters()) {
+      EXPECT_EQ(parameter->grad().defined(), runs[i]) << i << " " << parameter.key();
+    }
+  }
+}
+
+TEST_P(StackTest, SkipsNoLayersWhereACacheHasThemAll) {
+  auto decoder = on_device(
+      Decoder<>(find_scheme("admin"), small_stack(4).cross_attention(false).layerdrop(0.9)));
+  const auto input = x();
+  DecoderCache cache;
+  const auto y = decoder->forward(input, {}, {}, &cache);
+  decoder->eval();
+  EXPECT_TRUE(all_close(y, decoder->forward(input)));
+}
+
 EVENKEEL_ON_EVERY_DEVICE(StackTest);
 
 TEST(StackErrorTest, SaysWhatAStackMakes) {
@@ -274,6 +350,8 @@ TEST(StackErrorTest, SaysWhatAStackMakes) {
   EXPECT_TRUE(
       throws([] { Encoder<> encoder(find_scheme("pre"), small_stack(2), std::vector<Layer>()); },
              "Encoder: expected as many layers as num_layers, 2, but got 0"));
+  EXPECT_TRUE(throws([] { Encoder<> encoder(find_scheme("pre"), small_stack(2).layerdrop(1.0)); },
+                     "Encoder: expected layerdrop in [0, 1), but got 1"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <evenkeel/nn/transformer.hpp>
 
 #include <evenkeel/residual/admin.hpp>
+#include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/post_norm.hpp>
 #include <evenkeel/residual/pre_norm.hpp>
 #include <evenkeel/residual/tfixup.hpp>
@@ -74,6 +75,41 @@ TEST_P(TransformerTest, IsEmbeddingsThenStacksThenTheEmbeddingAgain) {
   const auto hidden = model->decoder->forward(embed(tgt()), model->encoder(embed(src())));
 
   EXPECT_TRUE(all_close(model(src(), tgt()), hidden.matmul(weight.t())));
+}
+
+TEST_P(TransformerTest, SetsWholeEmbeddingsToZeroInTrainingModeAlone) {
+  constexpr double kShare = 0.4;
+  for (const bool of_source : {true, false}) {
+    auto model = make<PostNorm>(of_source ? small().src_word_dropout(kShare)
+                                          : small().tgt_word_dropout(kShare));
+    const auto tokens = torch::randint(1, kVocab, {3, 40}, torch::kInt64).to(device());
+    const auto run = [&] {
+      torch::Tensor seen;
+      const Observer watch([&](const SublayerEvent& event) {
+        const bool encoder = event.position.stack == Stack::kEncoder;
+        if (encoder == of_source && event.position.index == 0) seen = event.input.detach().clone();
+      });
+      of_source ? model(tokens, tgt()[0].expand({3, 3})) : model(src()[0].expand({3, 4}), tokens);
+      return seen - sinusoidal_positions(40, 8).to(device());
+    };
+    const auto words = run();
+    const auto kept = words.abs().sum(-1, /*keepdim=*/true).ne(0);
+    const auto embedded =
+        torch::embedding(model->src_embedding->weight.detach(), tokens) * std::sqrt(8.0);
+    EXPECT_TRUE(all_close(words, embedded / (1.0 - kShare) * kept));
+    const auto share = kept.to(torch::kFloat64).mean().item<double>();
+    EXPECT_GT(share, 0.45);  // of 120 tokens, 3.4 standard deviations
+    EXPECT_LT(share, 0.75);
+    EXPECT_FALSE(torch::equal(kept[0], kept[1]));  // every token for itself
+    model->eval();
+    EXPECT_TRUE(all_close(run(), embedded));
+  }
+}
+
+TEST_P(TransformerTest, GivesEachStackItsLayerdrop) {
+  auto model = make<Admin>(small().encoder_layerdrop(0.25).decoder_layerdrop(0.5));
+  EXPECT_EQ(model->encoder->options.layerdrop(), 0.25);
+  EXPECT_EQ(model->decoder->options.layerdrop(), 0.5);
 }
 
 TEST_P(TransformerTest, AddsABiasToItsLogitsWhereItHasOne) {
@@ -365,6 +401,10 @@ TEST(TransformerErrorTest, ChecksItsOptionsAtConstruction) {
                      "got 9"));
   EXPECT_TRUE(throws([] { Transformer<Admin> model(small().encoder_layers(0)); },
                      "Encoder: expected num_layers > 0, but got 0"));
+  EXPECT_TRUE(throws([] { Transformer<Admin> model(small().src_word_dropout(1.0)); },
+                     "Transformer: expected src_word_dropout in [0, 1), but got 1"));
+  EXPECT_TRUE(throws([] { Transformer<Admin> model(small().tgt_word_dropout(-0.1)); },
+                     "Transformer: expected tgt_word_dropout in [0, 1), but got -0.1"));
 }
 
 TEST(TransformerErrorTest, NamesTheOptionForPaddingOnTheLeft) {

@@ -439,6 +439,44 @@ TEST_P(FusedAdamTest, TakesANewLearningRateEachStep) {
   expect_equal(ours, theirs);
 }
 
+TEST_P(FusedAdamTest, AGroupsRateMayBeInProportionToThatOfTheOthers) {
+  for (const bool with_tensor : {false, true}) {
+    SCOPED_TRACE(with_tensor);
+    const auto ours = parameters();
+    const auto theirs = parameters();
+    const auto lr = torch::full({}, kLr, torch::kFloat64);
+    const auto group = [&](const torch::Tensor& parameter, double scale) {
+      auto options = FusedAdamOptions(kLr).weight_decay(0.1).lr_scale(scale);
+      if (with_tensor) options.lr_tensor(lr);
+      return OptimizerParamGroup({parameter}, std::make_unique<FusedAdamOptions>(options));
+    };
+    FusedAdam adam(std::vector<OptimizerParamGroup>{group(ours[0], 1.0), group(ours[1], 0.25)});
+    FusedAdam of_one(std::vector<torch::Tensor>{theirs[0]}, FusedAdamOptions().weight_decay(0.1));
+    FusedAdam of_other(std::vector<torch::Tensor>{theirs[1]}, FusedAdamOptions().weight_decay(0.1));
+    for (int step = 0; step < kSteps; ++step) {
+      const double rate = kLr / (step + 1);
+      set_gradients(ours, step);
+      set_gradients(theirs, step);
+      adam.step(rate);
+      of_one.step(rate);
+      of_other.step(0.25 * rate);
+    }
+    EXPECT_TRUE(equal_to_1e_6(ours[0], theirs[0]));
+    EXPECT_TRUE(equal_to_1e_6(ours[1], theirs[1]));
+  }
+}
+
+TEST_P(FusedAdamTest, AFileDoesNotChangeTheProportionOfAGroupsRate) {
+  const auto ours = parameters();
+  FusedAdam saved(ours, FusedAdamOptions(kLr));
+  std::stringstream file;
+  torch::save(saved, file);
+  FusedAdam adam(ours, FusedAdamOptions(1.0).lr_scale(0.5));
+  torch::load(adam, file);
+  EXPECT_EQ(options_of(adam).lr(), kLr);
+  EXPECT_EQ(options_of(adam).lr_scale(), 0.5);
+}
+
 TEST_P(FusedAdamTest, LibTorchsSchedulersSetItsRates) {
   for (const bool as_tensor : {false, true}) {
     auto options = FusedAdamOptions(0.4);

@@ -7,6 +7,8 @@
 #include "translation/score_pairs.hpp"
 
 #include <evenkeel/fold/fold.hpp>
+#include <evenkeel/nn/attention.hpp>
+#include <evenkeel/residual/observer.hpp>
 
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
@@ -242,6 +244,86 @@ TEST_P(DecodeTest, TheBestTranslationsHaveTheirScores) {
       EXPECT_TRUE(close(each.log_probability, expected)) << i;
     }
   }
+}
+
+// GNMT's formula, from a full forward pass without a cache: the last layer's cross-attention, its
+// first head. A translation that was cut off has no step for eos.
+double coverage_of(nn::TransformerImpl& model,
+                   torch::Device device,
+                   const Ids& source,
+                   const Ids& pieces,
+                   bool cut_off) {
+  const torch::NoGradGuard no_grad;
+  auto src = source;
+  src.push_back(kEos);
+  Ids tgt{kBos};
+  tgt.insert(tgt.end(), pieces.begin(), pieces.end() - (cut_off ? 1 : 0));
+  const auto row = [&](const Ids& ids) {
+    return to_tensor(ids, 1, static_cast<int64_t>(ids.size()), device);
+  };
+  torch::Tensor weights;
+  const auto* last = model.decoder->layers.back()->sublayer("cross_attn").branch.ptr().get();
+  const Observer watch(nullptr, [&](const AttentionEvent& event) {
+    if (&event.attention == last) weights = event.weights[0][0].to(torch::kCPU, torch::kFloat64);
+  });
+  model.decode(row(tgt), model.encode(row(src)), nullptr);
+  double penalty = 0.0;
+  for (int64_t i = 0; i < weights.size(1); ++i) {
+    penalty += std::log(std::min(weights.select(1, i).sum().item<double>(), 1.0));
+  }
+  return penalty;
+}
+
+TEST_P(DecodeTest, ACoveragePenaltyCountsWhatTheTranslationHasNotAttendedTo) {
+  model_ = make(3, 1.0);
+  {
+    // Attends to few pieces: queries and keys of the last cross-attention are larger.
+    const torch::NoGradGuard no_grad;
+    auto& last = model_->decoder->layers.back()->sublayer("cross_attn");
+    last.branch.as<nn::MultiHeadAttention>()->in_proj_weight.narrow(0, 0, 32).mul_(6.0);
+  }
+  DecodeOptions options;
+  options.beam = options.n_best = 4;
+  options.length_extra = 3;
+  options.length_penalty = 0.6;
+  const auto cut_off = [&](const Ids& source, const Ids& pieces) {
+    return pieces.size() == static_cast<size_t>(1.5 * static_cast<double>(source.size())) + 3;
+  };
+  const auto without = translate_n_best({model_.get()}, kSources, device_, false, options);
+  options.coverage_penalty = 2.0;
+  const auto found = translate_n_best({model_.get()}, kSources, device_, false, options);
+  bool other_order = false;
+  int left_out = 0;
+  for (size_t i = 0; i < kSources.size(); ++i) {
+    ASSERT_EQ(found[i].size(), without[i].size());
+    for (size_t k = 0; k < found[i].size(); ++k) {
+      const auto& each = found[i][k];
+      const bool cut = cut_off(kSources[i], each.pieces);
+      const auto length = static_cast<int64_t>(each.pieces.size()) + (cut ? 0 : 1);
+      const double coverage = coverage_of(*model_, device_, kSources[i], each.pieces, cut);
+      left_out += coverage < -0.1 ? 1 : 0;
+      EXPECT_TRUE(close(each.score, normalized(each.log_probability, length, 0.6) + 2.0 * coverage))
+          << i << " " << k;
+      EXPECT_LE(each.score, found[i].front().score);
+      other_order = other_order || each.pieces != without[i][k].pieces;
+    }
+  }
+  EXPECT_GT(left_out, 4);
+  EXPECT_TRUE(other_order);
+}
+
+TEST_P(DecodeTest, TheCoverageOfAnEnsembleIsThatOfItsMeanAttention) {
+  DecodeOptions options;
+  options.beam = options.n_best = 3;
+  options.coverage_penalty = 0.7;
+  const auto scores_of = [&](const Models& models) {
+    std::vector<float> scores;
+    for (const auto& found : translate_n_best(models, kSources, device_, false, options)) {
+      for (const auto& each : found) scores.push_back(static_cast<float>(each.score));
+    }
+    return torch::tensor(scores);
+  };
+  EXPECT_TRUE(test::all_close(scores_of({model_.get(), model_.get()}), scores_of({model_.get()})));
 }
 
 TEST_P(DecodeTest, GivenTranslationsHaveTheirLogProbability) {

@@ -7,6 +7,7 @@
 #include "translation/run_folder.hpp"
 #include "translation/train.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -17,10 +18,13 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::examples::translation {
 namespace {
+
+constexpr double kCoverage = 0.2;  // as in tests/reference/ctranslate2_translations.py
 
 // Exports the model of a run to a folder of EVENKEEL_REFERENCE_DIR, with its translations beside
 // it, which tests/reference/ctranslate2_translations.py compares with CTranslate2's.
@@ -45,20 +49,21 @@ void write_reference(const Config& config, const std::string& name, size_t sente
   auto sources = read_lines(config.valid_source.front());
   sources.resize(std::min(sources.size(), sentences));
   std::ofstream file(folder + "/" + name + ".tsv");
-  std::vector<std::vector<std::string>> columns{sources};
-  for (const int64_t beam : {1, 4}) {
+  const auto& vocabularies = trained.vocabularies;
+  std::vector<std::vector<int64_t>> pieces;
+  for (const auto& source : sources) pieces.push_back(vocabularies.source.encode(source));
+  std::vector<std::string> lines = sources;
+  for (const auto& [beam, coverage] : {std::pair{1, 0.0}, {4, 0.0}, {4, kCoverage}}) {
     DecodeOptions options;
     options.beam = beam;
-    columns.push_back(translate(*trained.model,
-                                trained.vocabularies,
-                                sources,
-                                torch::kCPU,
-                                /*bfloat16=*/false,
-                                options));
+    options.coverage_penalty = coverage;
+    const auto found = translate_n_best({trained.model.get()}, pieces, torch::kCPU, false, options);
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const auto& best = found[i].front();
+      lines[i] += fmt::format("\t{}\t{:.6f}", vocabularies.target.decode(best.pieces), best.score);
+    }
   }
-  for (size_t i = 0; i < sources.size(); ++i) {
-    file << columns[0][i] << '\t' << columns[1][i] << '\t' << columns[2][i] << '\n';
-  }
+  for (const auto& line : lines) file << line << '\n';
 }
 
 TEST(ExportTest, ToyTask) {

@@ -392,6 +392,32 @@ class ProgramTest(unittest.TestCase):
         self.assert_refused(call(*export, "onnx", "--output", "new"), "--format: onnx", "ctranslate2")
         self.assertFalse([name for name in os.listdir(".") if "part" in name])
 
+    def test_a_run_begins_with_a_folder_of_hugging_face(self):
+        normed = ["post" if word == "tfixup" else word for word in MODEL]
+        done = call("train", *normed, *self.text, "--run-dir", "posted", "--max-steps", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = call("export", "--run-dir", "posted", "--format", "huggingface", "--output", "hf")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tune = ["train", "--init-from", "hf", *self.text, "--max-steps", 1, "--threads", 1, "--device", "cpu"]
+        done = call(*tune, "--run-dir", "hf_tuned")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        before, after = (json.loads(Path(run, "config.json").read_text()) for run in ("posted", "hf_tuned"))
+        for name in ("scheme", "encoder-layers", "embed-dim", "dim-feedforward", "num-heads", "activation"):
+            self.assertEqual(after[name], before[name])
+        self.assertEqual(Path("hf_tuned/vocabulary.model").read_bytes(), Path("posted/vocabulary.model").read_bytes())
+        self.assert_refused(call(*tune, "--run-dir", "other", "--scheme", "pre"), "--scheme: expected \"post\", as the model of")
+        Path("hf/vocab.json").write_text("{")
+        self.assert_refused(call(*tune, "--run-dir", "other"), "hf/vocab.json: ")
+
+    def test_a_coverage_penalty_lowers_the_scores(self):
+        def scores(*arguments):
+            done = call("translate", "--run-dir", "run", "--input", "five.en", "--n-best", *arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return [float(line.split(" ||| ")[3]) for line in done.stdout.splitlines()]
+
+        self.assertLess(sum(scores("--coverage-penalty", 0.5)), sum(scores()))
+        self.assertEqual(scores("--coverage-penalty", 0), scores())
+
     def test_score_prints_the_metrics_that_are_named(self):
         def score(*arguments):
             return call("score", "--hypothesis", "five.en", "--reference", "five.en", *arguments).stdout

@@ -9,6 +9,7 @@
 #include "toy_task.hpp"
 #include "translation/bleu.hpp"
 #include "translation/decode.hpp"
+#include "translation/model.hpp"
 #include "translation/run_folder.hpp"
 
 #include <evenkeel/residual/registry.hpp>
@@ -132,6 +133,72 @@ INSTANTIATE_TEST_SUITE_P(DevicesAndTypes,
                                            std::pair("cpu", "bfloat16-weights"),
                                            std::pair("cuda", "float32"),
                                            std::pair("cuda", "bfloat16-weights")));
+
+// Dropout of words, layers and R-Drop's two passes draw from generators that checkpoints have.
+TEST_F(TrainTest, WithEveryRegulariserResumesBitForBit) {
+  auto unbroken = short_run();
+  unbroken.max_steps = 12;
+  unbroken.encoder_layers = unbroken.decoder_layers = 2;
+  ASSERT_EQ(train(unbroken, false), Ending::kFinished);
+  const auto plain = values(read_log(unbroken.run_dir), "train", "loss");
+  std::vector<std::vector<double>> all{plain};
+  const std::vector<std::pair<const char*, double Config::*>> regularisers{
+      {"rdrop", &Config::rdrop},
+      {"dropout-src", &Config::dropout_src},
+      {"dropout-trg", &Config::dropout_trg},
+      {"encoder-layerdrop", &Config::encoder_layerdrop},
+      {"decoder-layerdrop", &Config::decoder_layerdrop}};
+  for (const auto& [name, field] : regularisers) {
+    SCOPED_TRACE(name);
+    unbroken.*field = 0.5;
+    unbroken.run_dir = folder_ / (std::string("unbroken-") + name);
+    ASSERT_EQ(train(unbroken, false), Ending::kFinished);
+    auto broken = unbroken;
+    broken.run_dir = folder_ / (std::string("broken-") + name);
+    for (const int64_t steps : {5, 12}) {
+      broken.max_steps = steps;
+      ASSERT_EQ(train(broken, steps > 5), Ending::kFinished);
+    }
+    const auto losses = values(read_log(unbroken.run_dir), "train", "loss");
+    EXPECT_EQ(values(read_log(broken.run_dir), "train", "loss"), losses);
+    for (const auto& others : all) EXPECT_NE(losses, others);
+    all.push_back(losses);
+    unbroken.*field = 0.0;
+  }
+}
+
+TEST_F(TrainTest, LogsTheShareOfPadding) {
+  auto config = short_run();
+  config.max_steps = 4;
+  config.accumulate = 1;
+  config.batch_tokens = 10'000;  // one batch has all
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto shares = values(read_log(config.run_dir), "train", "padding");
+  ASSERT_EQ(shares.size(), 4U);
+  EXPECT_GT(shares.front(), 0.05);
+  EXPECT_LT(shares.front(), 0.6);
+  for (const auto share : shares) EXPECT_DOUBLE_EQ(share, shares.front());  // each of one batch
+}
+
+TEST_F(TrainTest, EmbeddingsAndGainsHaveRatesOfTheirOwn) {
+  auto config = short_run();
+  config.scheme = "admin-o1";
+  config.max_steps = 1;
+  config.warmup = 1;
+  config.valid_sentences = 0;
+  config.lr_embeddings = 0.0;
+  config.lr_gains = 0.0;
+  ASSERT_EQ(train(config, false), Ending::kFinished);
+  const auto moved = load_trained(config.run_dir, "cpu");
+  torch::manual_seed(static_cast<uint64_t>(config.seed));
+  const auto first = make_model(config, moved.vocabularies.sizes());
+  for (const auto& item : first->named_parameters()) {
+    const bool stays = item.key().find("embedding") != std::string::npos ||
+                       item.key().find("omega") != std::string::npos;
+    EXPECT_EQ(torch::equal(item.value(), moved.model->named_parameters()[item.key()]), stays)
+        << item.key();
+  }
+}
 
 // Also of schemes with two streams, a gain that layers share, or one that follows the updates.
 TEST_F(TrainTest, OfEverySchemeResumesBitForBit) {

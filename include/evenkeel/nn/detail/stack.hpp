@@ -7,16 +7,19 @@
 #include <evenkeel/nn/any_branch.hpp>
 #include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/detail/block_parts.hpp>
+#include <evenkeel/nn/detail/check_options.hpp>
 #include <evenkeel/nn/detail/make_layer.hpp>
 #include <evenkeel/nn/detail/tie_inits.hpp>
 #include <evenkeel/nn/layer.hpp>
 #include <evenkeel/nn/stack_options.hpp>
 #include <evenkeel/residual/detail/has_norms.hpp>
+#include <evenkeel/residual/observer.hpp>
 #include <evenkeel/residual/residual.hpp>
 #include <evenkeel/residual/residual_stream.hpp>
 #include <evenkeel/residual/scheme.hpp>
 #include <evenkeel/residual/stack_end.hpp>
 
+#include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <c10/util/Exception.h>
 #include <torch/nn/cloneable.h>
@@ -88,6 +91,7 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
                 options.num_layers(),
                 ", but got ",
                 layers.size());
+    check_probability(name, "layerdrop", options.layerdrop());
     end = StackEnd(*layers.back()->sublayers.back().residual, end_norm(options));
     register_all();
     draw();
@@ -98,7 +102,10 @@ class StackModule : public torch::nn::Cloneable<Derived>, public evenkeel::detai
                     const BranchInputs& inputs,
                     std::vector<LayerCache>* cache = nullptr) {
     ResidualStream stream = evenkeel::detail::apply_gain(x, input_scale);
+    const bool drops =
+        options.layerdrop() > 0.0 && this->is_training() && cache == nullptr && !Observer::any();
     for (size_t i = 0; i < layers.size(); ++i) {
+      if (drops && at::rand({}, torch::kFloat64).item<double>() < options.layerdrop()) continue;
       auto* of_layer = cache == nullptr ? nullptr : &cache->at(i);
       stream = layers[i]->forward_stream(std::move(stream), inputs, of_layer);
     }

@@ -70,16 +70,24 @@ inline Tokens tokens_of(const char* model,
   return tokens;
 }
 
-/// embedding * sqrt(embed_dim) + positions, (B, T, embed_dim). With `PaddingSide::kEither`, a
-/// token's position is the number of tokens before it that are not padding.
-inline torch::Tensor embed(const Tokens& tokens,
-                           torch::nn::Embedding& embedding,
-                           SinusoidalPositions& positions,
-                           PaddingSide side) {
+/// embedding * sqrt(embed_dim) + positions, (B, T, embed_dim); `positions(first, end, options)` are
+/// those of tokens `first` to `end` - 1. With `PaddingSide::kEither`, a
+/// token's position is the number of tokens before it that are not padding. `word_dropout` is the
+/// probability with which the embedding of a token is 0.
+template <typename Positions>
+torch::Tensor embed(const Tokens& tokens,
+                    torch::nn::Embedding& embedding,
+                    Positions&& positions,
+                    PaddingSide side,
+                    double word_dropout = 0.0) {
   const auto& weight = embedding->weight;
   const auto length = tokens.ids.size(1);
   const auto end = tokens.first + length;
-  const auto x = embedding(tokens.ids) * std::sqrt(static_cast<double>(weight.size(1)));
+  auto x = embedding(tokens.ids) * std::sqrt(static_cast<double>(weight.size(1)));
+  if (word_dropout > 0.0) {
+    const auto words = at::ones({x.size(0), length, 1}, x.options());
+    x = x * at::dropout(words, word_dropout, /*train=*/true);
+  }
   if (side == PaddingSide::kRight || !tokens.padding.defined()) {
     return x + positions(tokens.first, end, weight.options());
   }

@@ -157,10 +157,12 @@ struct FusedUpdate {
     };
     count(finite);
     const auto& lr = options->lr_tensor();
+    const double scale_of_lr = options->lr_scale();
     if (!lr.defined()) {
-      call(options->lr());
+      call(options->lr() * scale_of_lr);
     } else {
-      call(lr.is_cpu() ? lr : lr.to(device, torch::kFloat32));
+      const auto scaled = scale_of_lr == 1.0 ? lr : lr * scale_of_lr;
+      call(scaled.is_cpu() ? scaled : scaled.to(device, torch::kFloat32));
     }
     after.run();
   }
