@@ -108,12 +108,12 @@ struct TrainCommand {
     words.add_to(*command, [](const std::string&) { return true; });
   }
 
-  /// `stored` reads the config of a checkpoint.
+  /// `stored` reads the config of a checkpoint; `read_others` as `load_initial_model` has it.
   template <typename Stored>
-  Config config(const Stored& stored) const {
+  Config config(const Stored& stored, ReadOthers read_others = nullptr) const {
     if (!resume) {
       auto settings = over({});
-      const auto initial = load_initial_model(settings.init_from);
+      const auto initial = load_initial_model(settings.init_from, read_others);
       if (!initial) return settings;
       return over(with_model_of(Config(), stored(initial->checkpoint, initial->file)));
     }

@@ -8,8 +8,14 @@
 
 namespace evenkeel::examples {
 
-std::optional<InitialModel> load_initial_model(const std::string& folder_or_file) {
+std::optional<InitialModel> load_initial_model(const std::string& folder_or_file,
+                                               ReadOthers read_others) {
   if (folder_or_file.empty()) return std::nullopt;
+  if (read_others != nullptr) {
+    if (auto checkpoint = read_others(folder_or_file)) {
+      return InitialModel{folder_or_file, std::move(*checkpoint)};
+    }
+  }
   auto file = model_file(folder_or_file);
   auto checkpoint = load_checkpoint(file);
   use_averages(checkpoint);

@@ -19,9 +19,13 @@ struct InitialModel {
   Checkpoint checkpoint;
 };
 
-/// The model that --init-from names, a run's folder or one of its checkpoints; nothing for an empty
-/// name. Throws CheckpointError.
-std::optional<InitialModel> load_initial_model(const std::string& folder_or_file);
+/// Reads the model of another program as a checkpoint of ours; nothing for what is none.
+using ReadOthers = std::optional<Checkpoint> (*)(const std::string& folder);
+
+/// The model that --init-from names, a run's folder or one of its checkpoints, or what
+/// `read_others` reads; nothing for an empty name. Throws CheckpointError.
+std::optional<InitialModel> load_initial_model(const std::string& folder_or_file,
+                                               ReadOthers read_others = nullptr);
 
 // The following work on any `Config` that has `model_settings(config)`, found by argument-dependent
 // lookup: the names of the settings that describe a model.

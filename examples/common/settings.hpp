@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace evenkeel::examples {
@@ -152,6 +153,20 @@ void expect_not_negative(const char* setting, double value);
 
 /// Throws ConfigError unless the value is in [0, 1).
 void expect_share(const char* setting, double value);
+
+/// The value of that name; ConfigError lists all names.
+template <typename Value>
+Value value_by_name(const char* setting,
+                    const std::string& name,
+                    const std::vector<std::pair<std::string, Value>>& values) {
+  std::string names;
+  for (const auto& [each, value] : values) {
+    if (name == each) return value;
+    names += (names.empty() ? "" : &each == &values.back().first ? " or " : ", ") + each;
+  }
+  expect(false, setting, names, name);
+  return values.front().second;
+}
 
 /// Throws ConfigError for a list in which a name is empty.
 void expect_names(const char* setting, const std::vector<std::string>& files);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "common/activations.hpp"
+
 #include <evenkeel/init/inits.hpp>
 #include <evenkeel/nn/blocks.hpp>
 #include <evenkeel/nn/language_model.hpp>
@@ -21,17 +23,20 @@ Scheme configured_scheme(const Config& config) {
                    found_for_option("init", [&] { return find_init(config.init); }));
 }
 
-std::vector<std::string> model_settings(const Config& /*config*/) {
-  return {"tokens",
-          "scheme",
-          "block",
-          "num-layers",
-          "embed-dim",
-          "num-heads",
-          "dim-feedforward",
-          "activation",
-          "norm",
-          "bias"};
+std::vector<std::string> model_settings(const Config& config) {
+  std::vector<std::string> names{"tokens",
+                                 "scheme",
+                                 "block",
+                                 "num-layers",
+                                 "embed-dim",
+                                 "num-heads",
+                                 "dim-feedforward",
+                                 "activation",
+                                 "norm",
+                                 "bias",
+                                 "positions"};
+  if (config.positions == "learned") names.emplace_back("sequence-length");
+  return names;
 }
 
 namespace {
@@ -40,20 +45,6 @@ namespace {
 int64_t warmup(const Config& config) {
   return static_cast<int64_t>(
       std::ceil(config.warmup_share * static_cast<double>(config.decay_steps)));
-}
-
-// The value of that name; the error lists all names.
-template <typename Value>
-Value named(const char* setting,
-            const std::string& name,
-            const std::vector<std::pair<std::string, Value>>& values) {
-  std::string names;
-  for (const auto& [each, value] : values) {
-    if (name == each) return value;
-    names += (names.empty() ? "" : &each == &values.back().first ? " or " : ", ") + each;
-  }
-  expect(false, setting, names, name);
-  return values.front().second;
 }
 
 // Whether there is such a block, and whether it goes with the scheme: the smallest model says.
@@ -70,24 +61,20 @@ void check_block(const Config& config) {
 }  // namespace
 
 nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size) {
-  const auto activation = named<Activation>(
-      "activation",
-      config.activation,
-      {{"relu", Activation::kReLU}, {"gelu", Activation::kGELU}, {"swiglu", Activation::kSwiGLU}});
-  const auto norm = named<NormKind>("norm",
-                                    config.norm,
-                                    {{"layernorm", NormKind::kLayerNorm},
-                                     {"rmsnorm", NormKind::kRmsNorm},
-                                     {"dyt", NormKind::kDyT},
-                                     {"scalenorm", NormKind::kScaleNorm},
-                                     {"none", NormKind::kNone}});
+  const auto norm = value_by_name<NormKind>("norm",
+                                            config.norm,
+                                            {{"layernorm", NormKind::kLayerNorm},
+                                             {"rmsnorm", NormKind::kRmsNorm},
+                                             {"dyt", NormKind::kDyT},
+                                             {"scalenorm", NormKind::kScaleNorm},
+                                             {"none", NormKind::kNone}});
   return nn::LanguageModelOptions()
       .block(config.block)
       .num_layers(config.num_layers)
       .embed_dim(config.embed_dim)
       .num_heads(config.num_heads)
       .dim_feedforward(config.dim_feedforward)
-      .activation(activation)
+      .activation(activation_of_option(config.activation))
       .norm(norm)
       .bias(config.bias != 0)
       .dropout(config.dropout)

@@ -34,7 +34,7 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   int64_t embed_dim = 256;               ///< Width of the residual stream.
   int64_t num_heads = 8;                 ///< Attention heads.
   int64_t dim_feedforward = 1024;        ///< Inner size of the feed-forward.
-  std::string activation = "gelu";       ///< relu, gelu or swiglu.
+  std::string activation = "gelu";       ///< relu, gelu, silu or swiglu.
   std::string norm = "layernorm";        ///< layernorm, rmsnorm, dyt, scalenorm or none.
   int64_t bias = 1;                      ///< Whether matrices have biases.
   double dropout = 0.0;                  ///< On embeddings and on every branch.
@@ -71,7 +71,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
   visit("num-heads", c.num_heads, "attention heads", false);
   visit("dim-feedforward", c.dim_feedforward, "inner size of the feed-forward", false);
-  visit("activation", c.activation, "the feed-forward's: relu, gelu or swiglu", false);
+  visit("activation", c.activation, "the feed-forward's: relu, gelu, silu or swiglu", false);
   visit("norm", c.norm, "layernorm, rmsnorm, dyt, scalenorm or none", false);
   visit("bias", c.bias, "1: matrices have biases; 0: they have none", false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "config.hpp"
 
+#include "common/activations.hpp"
 #include "common/device.hpp"
 #include "presets.hpp"
 #include "text_metrics.hpp"
@@ -34,7 +35,10 @@ std::vector<std::string> model_settings(const Config& /*config*/) {
           "decoder-layers",
           "embed-dim",
           "num-heads",
-          "dim-feedforward"};
+          "dim-feedforward",
+          "activation",
+          "logits-bias",
+          "input-scale"};
 }
 
 json to_json(const Config& config) {
@@ -108,6 +112,9 @@ Config resolved(Config c) {
   expect_within(1, 10'000, "decoder-layers", c.decoder_layers);
   expect_within(1, kMillion, "num-heads", c.num_heads);
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
+  activation_of_option(c.activation);
+  expect_within(0, 1, "logits-bias", c.logits_bias);
+  expect_within(0, 1, "input-scale", c.input_scale);
   expect_within(1, 1000 * kMillion, "batch-tokens", c.batch_tokens);
   expect_within(0, 1000, "batch-shapes", *c.batch_shapes);
   expect_within(2, 100'000, "max-length", c.max_length);

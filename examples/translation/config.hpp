@@ -37,6 +37,9 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   int64_t embed_dim = 512;          ///< Width of the residual stream.
   int64_t num_heads = 8;            ///< Attention heads.
   int64_t dim_feedforward = 2048;   ///< Inner size of the feed-forward.
+  std::string activation = "relu";  ///< relu, gelu, silu or swiglu.
+  int64_t logits_bias = 0;          ///< 1: the logits have a bias, which is not trained.
+  int64_t input_scale = 0;          ///< 1: factors on the input of each stack, not trained.
   double dropout = 0.1;             ///< On embeddings and on every branch.
   double attention_dropout = 0.0;   ///< On attention weights.
   double activation_dropout = 0.0;  ///< After the feed-forward's activation.
@@ -99,6 +102,12 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
   visit("num-heads", c.num_heads, "attention heads", false);
   visit("dim-feedforward", c.dim_feedforward, "inner size of the feed-forward", false);
+  visit("activation", c.activation, "the feed-forward's: relu, gelu, silu or swiglu", false);
+  visit("logits-bias", c.logits_bias, "1: the logits have a bias, as that of --init-from", false);
+  visit("input-scale",
+        c.input_scale,
+        "1: stacks scale their input, as those of --init-from",
+        false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);
   visit("attention-dropout", c.attention_dropout, "on attention weights", false);
   visit("activation-dropout", c.activation_dropout, "after the feed-forward's activation", false);

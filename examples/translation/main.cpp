@@ -8,6 +8,7 @@
 #include "common/vocabulary.hpp"
 #include "config.hpp"
 #include "export.hpp"
+#include "import.hpp"
 #include "measure.hpp"
 #include "parallel_text.hpp"
 #include "presets.hpp"
@@ -297,7 +298,7 @@ int run(int argc, char** argv) {
   if (const auto status = parse_command_line(app, argc, argv)) return *status;
 
   if (*train_command.command) {
-    const auto config = resolved(train_command.config(stored_config));
+    const auto config = resolved(train_command.config(stored_config, import_huggingface));
     const auto ending = train(config, train_command.resume, train_command.accept_changed_text);
     return ending == Ending::kDiverged ? 3 : 0;
   }

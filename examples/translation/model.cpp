@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "model.hpp"
 
+#include "common/activations.hpp"
 #include "common/vocabulary.hpp"
 
 #include <evenkeel/train/cross_entropy.hpp>
@@ -18,6 +19,9 @@ nn::Transformer<> make_model(const Config& config, const VocabularySizes& sizes)
               .embed_dim(config.embed_dim)
               .num_heads(config.num_heads)
               .dim_feedforward(config.dim_feedforward)
+              .activation(activation_of_option(config.activation))
+              .logits_bias(config.logits_bias != 0)
+              .input_scale(config.input_scale != 0)
               .dropout(config.dropout)
               .attention_dropout(config.attention_dropout)
               .activation_dropout(config.activation_dropout)
@@ -35,7 +39,7 @@ double parameter_count(const Config& config, const VocabularySizes& sizes) {
   const auto width = static_cast<double>(config.embed_dim);
   const auto inner = static_cast<double>(config.dim_feedforward);
   const double attention = 4.0 * width * width;
-  const double feed_forward = 2.0 * width * inner;
+  const double feed_forward = (config.activation == "swiglu" ? 3.0 : 2.0) * width * inner;
   return static_cast<double>(config.encoder_layers) * (attention + feed_forward) +
          static_cast<double>(config.decoder_layers) * (2.0 * attention + feed_forward) +
          static_cast<double>(sizes.rows()) * width;

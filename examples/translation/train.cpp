@@ -13,6 +13,7 @@
 #include "common/train_loop.hpp"
 #include "common/update_step.hpp"
 #include "common/validator.hpp"
+#include "import.hpp"
 #include "model.hpp"
 #include "run_folder.hpp"
 #include "run_text.hpp"
@@ -28,6 +29,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -258,7 +260,7 @@ Ending train(const Config& config, bool resume, bool accept_changed_text) {
   for (const auto& file : {config.vocabulary, config.source_vocabulary, config.target_vocabulary}) {
     if (!file.empty() && !resume) Vocabulary::load_file(file);  // before anything takes time
   }
-  const auto initial = load_initial_model(resume ? "" : config.init_from);
+  const auto initial = load_initial_model(resume ? "" : config.init_from, import_huggingface);
   if (initial) {
     const auto& [file, checkpoint] = *initial;
     check_same_model(stored_config(checkpoint, file), config, "the model of --init-from " + file);

@@ -78,6 +78,13 @@ STAND_INS = [
         "18 layers of width 512 take hours on a CPU",
     ),
     (
+        r"evenkeel-translate train --init-from opus-mt-de-en --source news.de.gz --target news.en.gz (.*) --max-steps 2000 (.*)",
+        r"evenkeel-translate export --format huggingface --run-dir runs/admin --output opus-mt-de-en && "
+        r"evenkeel-translate train --init-from opus-mt-de-en --source train.de.gz --target train.en.gz \1 --max-steps 5 "
+        r"--batch-tokens 500 --device cpu \2",
+        "there is neither an OPUS-MT model nor other text",
+    ),
+    (
         r"(evenkeel-translate train --init-from .*) --source news.de.gz --target news.en.gz (.*) --max-steps 2000 (.*)",
         r"\1 --source train.de.gz --target train.en.gz \2 --max-steps 5 --batch-tokens 500 --device cpu \3",
         "there is no other text",
