@@ -44,6 +44,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/ctranslate2_file.hpp
     include/evenkeel/fold/detail/ctranslate2_layers.hpp
     include/evenkeel/fold/detail/flush_to_disk.hpp
+    include/evenkeel/fold/detail/fold_anatomy.hpp
     include/evenkeel/fold/detail/fold_branch.hpp
     include/evenkeel/fold/detail/fold_norm.hpp
     include/evenkeel/fold/detail/fold_stack.hpp
@@ -56,6 +57,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/fold/detail/marian_config.hpp
     include/evenkeel/fold/detail/name_table.hpp
     include/evenkeel/fold/detail/new_folder.hpp
+    include/evenkeel/fold/detail/own_part.hpp
     include/evenkeel/fold/detail/plain_model.hpp
     include/evenkeel/fold/detail/plain_scheme.hpp
     include/evenkeel/fold/detail/safetensors_format.hpp

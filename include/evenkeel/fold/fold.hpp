@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <evenkeel/anatomy/torch_nn.hpp>
 #include <evenkeel/core/detail/rng_state.hpp>
 #include <evenkeel/fold/detail/channel_scale.hpp>
+#include <evenkeel/fold/detail/fold_anatomy.hpp>
 #include <evenkeel/fold/detail/fold_stack.hpp>
 #include <evenkeel/fold/detail/plain_scheme.hpp>
 #include <evenkeel/fold/fold_options.hpp>
@@ -11,15 +13,16 @@
 #include <evenkeel/nn/encoder.hpp>
 #include <evenkeel/nn/language_model.hpp>
 #include <evenkeel/nn/transformer.hpp>
+#include <evenkeel/residual/any_norm.hpp>
 #include <evenkeel/residual/scheme.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
+#include <torch/nn/pimpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -206,14 +209,29 @@ nn::LanguageModel<> fold(const nn::LanguageModel<S>& model,
   return to;
 }
 
-/// No other model is folded: of a block of your own, an anatomy tells which matrices it has, but
-/// not how it joins shortcut and branch.
-template <typename Model>
-Model fold(const Model& model, FoldReport* = nullptr, const FoldOptions& = {}) {
-  static_assert(!std::is_same_v<Model, Model>,
-                "fold: pass an nn::Encoder, nn::Decoder, nn::Transformer or nn::LanguageModel; how "
-                "to fold a block of your own is in docs/fold.md");
-  return model;
+/// The same for a model of your own, by its anatomy: a copy that computes the same, in which all
+/// gains of shortcuts and branches are 1, so that they can be left out.
+///
+///     auto folded = evenkeel::fold(my_model);                    // MyModel has an AnatomyOf
+///     auto stack = evenkeel::fold<MyModel, MyBlock>(my_model);   // or its blocks have
+///
+/// Each sub-layer is taken to be sum_norm(shortcut * x + branch * f(input_norm(x))), with the gains
+/// and norms that its AnatomyOf gives it: `.gain(omega, GainSlot::kShortcut)` and
+/// `.norm(norm, NormSlot::kSum)`. What is missing there is an error that says what to write; see
+/// docs/fold.md. A shortcut with a value for each channel stays where no norm precedes it, in the
+/// first sub-layer of a stack. Norms get another eps, which is one of their options, as above.
+template <typename Model, typename... Blocks>
+Model fold(const Model& model, FoldReport* report = nullptr, const FoldOptions& options = {}) {
+  static_assert(torch::detail::is_module_holder<Model>::value,
+                "fold: pass a module holder, made by TORCH_MODULE, not its Impl class");
+  TORCH_CHECK(!model.is_empty(), "fold: expected a model, but got an empty holder");
+  const detail::KeepRandomState keep;
+  auto copy = detail::clone_of(model);
+  copy->train(model->is_training());
+  const auto anatomy = anatomy_of<Blocks...>(copy);
+  auto told = detail::AnatomyFold(*copy, anatomy, options).fold();
+  if (report != nullptr) *report = std::move(told);
+  return copy;
 }
 
 }  // namespace evenkeel

@@ -35,12 +35,13 @@ Holder exactly(const std::shared_ptr<torch::nn::Module>& module) {
 /// registered name.
 class FoldedNorm {
  public:
-  FoldedNorm(const AnyNorm& norm, std::string name)
+  FoldedNorm(const AnyNorm& norm, std::string name) : FoldedNorm(norm.ptr(), std::move(name)) {}
+  FoldedNorm(const std::shared_ptr<torch::nn::Module>& norm, std::string name)
       : name_(std::move(name)),
-        layer_norm_(exactly<torch::nn::LayerNorm>(norm.ptr())),
-        rms_norm_(exactly<RMSNorm>(norm.ptr())),
-        scale_norm_(exactly<ScaleNorm>(norm.ptr())),
-        dyt_(exactly<DyT>(norm.ptr())) {}
+        layer_norm_(exactly<torch::nn::LayerNorm>(norm)),
+        rms_norm_(exactly<RMSNorm>(norm)),
+        scale_norm_(exactly<ScaleNorm>(norm)),
+        dyt_(exactly<DyT>(norm)) {}
 
   /// Returns whether it has a factor for each channel of its output.
   bool has_channels() const {
