@@ -17,7 +17,6 @@ namespace evenkeel::examples::language_model {
 
 Scheme configured_scheme(const Config& config) {
   auto scheme = scheme_of_option("scheme", config.scheme);
-  expect(!scheme.profiled, "scheme", "one that is not profiled, such as admin-o1", config.scheme);
   if (config.init.empty()) return scheme;
   return with_init(std::move(scheme),
                    found_for_option("init", [&] { return find_init(config.init); }));
@@ -77,13 +76,17 @@ nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size)
       .activation(activation_of_option(config.activation))
       .norm(norm)
       .bias(config.bias != 0)
+      .learned_positions(config.positions == "learned" ? config.sequence_length : 0)
       .dropout(config.dropout)
       .layerdrop(config.decoder_layerdrop)
       .vocab_size(vocab_size);
 }
 
 Config resolved(Config c) {
-  configured_scheme(c);
+  expect(c.admin_profile.empty() || configured_scheme(c).profiled,
+         "admin-profile",
+         "--scheme admin-profiled",
+         c.scheme);
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
   constexpr int64_t kMillion = 1'000'000;
   expect(!c.text.empty(), "text", "a file of training text", value_of(c.text));
@@ -104,8 +107,12 @@ Config resolved(Config c) {
   expect_within(1, 10 * kMillion, "dim-feedforward", c.dim_feedforward);
   expect_width(c.embed_dim, c.num_heads);
   expect_within(0, 1, "bias", c.bias);
-  check_block(c);
   expect_within(1, 100'000, "sequence-length", c.sequence_length);
+  expect(c.positions == "sinusoidal" || c.positions == "learned",
+         "positions",
+         "sinusoidal or learned",
+         c.positions);
+  check_block(c);
   expect_within(1, kMillion, "batch-size", c.batch_size);
   for (const auto& [name, share] : {std::pair{"dropout", c.dropout},
                                     {"decoder-layerdrop", c.decoder_layerdrop},

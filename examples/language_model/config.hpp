@@ -29,6 +29,7 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
 
   std::string scheme = "pre";            ///< One of `schemes()`.
   std::string init;                      ///< One of `inits()`; empty: the scheme's.
+  std::string admin_profile;             ///< Transformer-Clinic's file, for admin-profiled.
   std::string block = "default";         ///< One of `nn::blocks()`.
   int64_t num_layers = 6;                ///< Layers.
   int64_t embed_dim = 256;               ///< Width of the residual stream.
@@ -37,6 +38,7 @@ struct Config : RunSettings, VocabularySettings, ScheduleSettings {
   std::string activation = "gelu";       ///< relu, gelu, silu or swiglu.
   std::string norm = "layernorm";        ///< layernorm, rmsnorm, dyt, scalenorm or none.
   int64_t bias = 1;                      ///< Whether matrices have biases.
+  std::string positions = "sinusoidal";  ///< sinusoidal, or learned: one for each of a sequence.
   double dropout = 0.0;                  ///< On embeddings and on every branch.
   double decoder_layerdrop = 0.0;        ///< Of whole layers.
 
@@ -66,6 +68,10 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   for_each_vocabulary_setting(c, visit);
   visit("scheme", c.scheme, "which residuals: see evenkeel-lm schemes", false);
   visit("init", c.init, "other initial weights: see evenkeel-lm inits", false);
+  visit("admin-profile",
+        c.admin_profile,
+        "profile.ratio.init of admin-profiled; without, the first batch is profiled",
+        true);
   visit("block", c.block, "what a layer is: see evenkeel-lm blocks", false);
   visit("num-layers", c.num_layers, "layers", false);
   visit("embed-dim", c.embed_dim, "width of the residual stream", false);
@@ -74,6 +80,7 @@ void for_each_setting(AnyConfig& c, Visit&& visit) {
   visit("activation", c.activation, "the feed-forward's: relu, gelu, silu or swiglu", false);
   visit("norm", c.norm, "layernorm, rmsnorm, dyt, scalenorm or none", false);
   visit("bias", c.bias, "1: matrices have biases; 0: they have none", false);
+  visit("positions", c.positions, "sinusoidal, or learned, as many as --sequence-length", false);
   visit("dropout", c.dropout, "on embeddings and every branch", false);
   visit("decoder-layerdrop", c.decoder_layerdrop, "of whole layers, in training", false);
   visit("sequence-length", c.sequence_length, "tokens that a sequence predicts", false);

@@ -19,8 +19,8 @@ LayerStatistics statistics_of(const torch::Tensor& activations) {
   x = x - x.mean(1, /*keepdim=*/true);
   const auto squares = x.square().mean(0);
   const double mean = squares.mean().item<double>();
-  const double variance = squares.var(/*unbiased=*/false).item<double>();
-  return {std::sqrt(mean), mean > 0.0 ? variance / (mean * mean) : 0.0, 0.0};
+  const bool varies = squares.numel() > 1 && mean > 0.0;
+  return {std::sqrt(mean), varies ? squares.var().item<double>() / (mean * mean) : 0.0, 0.0};
 }
 
 std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,

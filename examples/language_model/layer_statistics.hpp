@@ -14,8 +14,9 @@ namespace evenkeel::examples::language_model {
 ///
 ///     rms = sqrt(mean_j s_j^2),   kurtosis = var_j(s_j^2) / (mean_j s_j^2)^2
 ///
-/// kurtosis is 0 where all features are alike and d - 1 where one of d holds everything: it shows
-/// outliers. Source: bobby-he/simplified_transformers, whose kurtosis this is, less 1.
+/// with the unbiased variance over the d features. kurtosis is 0 where all features are alike and d
+/// where one of them holds everything: it shows outliers. Source: bobby-he/simplified_transformers,
+/// whose x_rms and kurtosis these are.
 struct LayerStatistics {
   double rms;
   double kurtosis;

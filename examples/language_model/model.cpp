@@ -16,10 +16,12 @@ void check_memory(const Config& config, int64_t vocab_size, int64_t numbers) {
   const auto width = static_cast<double>(config.embed_dim);
   const auto inner = static_cast<double>(config.dim_feedforward);
   const double layer = width * (4.0 * width + (config.activation == "swiglu" ? 3.0 : 2.0) * inner);
-  check_memory_for(
-      static_cast<double>(config.num_layers) * layer + static_cast<double>(vocab_size) * width,
-      numbers,
-      "--num-layers, --embed-dim, --dim-feedforward, --vocab-size");
+  const auto rows =
+      static_cast<double>(vocab_size) +
+      (config.positions == "learned" ? static_cast<double>(config.sequence_length) : 0.0);
+  check_memory_for(static_cast<double>(config.num_layers) * layer + rows * width,
+                   numbers,
+                   "--num-layers, --embed-dim, --dim-feedforward, --vocab-size");
 }
 
 torch::Tensor summed_loss(nn::LanguageModelImpl& model, const torch::Tensor& rows, bool bfloat16) {

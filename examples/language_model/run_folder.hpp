@@ -17,9 +17,12 @@ namespace evenkeel::examples::language_model {
 /// The files of a run.
 struct RunFolder : RunFiles {
   explicit RunFolder(const std::string& folder)
-      : RunFiles(folder), vocabulary(folder + "/vocabulary.model") {}
+      : RunFiles(folder),
+        vocabulary(folder + "/vocabulary.model"),
+        profile(folder + "/profile.ratio.init") {}
 
   std::string vocabulary;  // where tokens are pieces
+  std::string profile;     // of the scheme admin-profiled
 };
 
 /// A trained model with everything that is needed to generate text.

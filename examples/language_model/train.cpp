@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "train.hpp"
 
+#include "common/admin_profiled.hpp"
 #include "common/batch_source.hpp"
 #include "common/checkpoint_parts.hpp"
 #include "common/device.hpp"
@@ -176,15 +177,29 @@ Ending run(const Config& config,
   }
   Validator validator(measure);
 
+  Trainee trainee;
   TrainLoop loop(config, folder, texts, progress, source, step, validator);
-  if (checkpoint) loop.resume(*checkpoint, folder.last, accept_changed_text);
+  std::optional<AdminProfile> profile;
+  if (checkpoint) {
+    loop.resume(*checkpoint, folder.last, accept_changed_text);
+    const auto found = checkpoint->texts.find("profile");
+    if (found != checkpoint->texts.end()) trainee.texts["profile"] = found->second;
+  } else if (model->scheme().profiled && !initial) {
+    const auto sequences =
+        text.epoch(0, config.batch_size, static_cast<uint64_t>(config.seed)).front();
+    profile = profiled(model, config.admin_profile, [&] { loss_of(batch_of(sequences).tensors); });
+    trainee.texts["profile"] = profile->to_text();
+    write_file(folder.profile, profile->to_text());
+  }
   write_file(folder.config, settings_to_json(config).dump(2) + "\n");
   if (const auto& vocabulary = tokenizer.vocabulary()) {
     write_file(folder.vocabulary, vocabulary->serialized());
   }
   loop.open_log();
+  if (profile) {
+    loop.log({{"event", "profile"}, {"step", loop.updates()}, {"omegas", profile->encoder}});
+  }
   say_what_is_trained(config, model, tokenizer, text, device, progress);
-  Trainee trainee;
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, tokenizer); };
   trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
   trainee.advice = [&] { return advice(config); };

@@ -2,6 +2,7 @@
 #include "train.hpp"
 
 #include "batches.hpp"
+#include "common/admin_profiled.hpp"
 #include "common/batch_source.hpp"
 #include "common/device.hpp"
 #include "common/dry_run.hpp"
@@ -19,8 +20,6 @@
 #include "run_text.hpp"
 #include "validation.hpp"
 
-#include <evenkeel/diagnose/admin_profile.hpp>
-#include <evenkeel/diagnose/profile_admin.hpp>
 #include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
@@ -60,19 +59,6 @@ void check_same_vocabularies(const Checkpoint& checkpoint,
   check("vocabulary", run.vocabulary, asked.vocabulary, &Vocabularies::source);
   check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, &Vocabularies::source);
   check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, &Vocabularies::target);
-}
-
-AdminProfile profiled(nn::Transformer<>& model,
-                      const Config& config,
-                      const std::function<void()>& forward) {
-  if (config.admin_profile.empty()) return profile_admin(model, forward);
-  try {
-    auto profile = AdminProfile::load(config.admin_profile);
-    apply_profile(model, forward, profile);
-    return profile;
-  } catch (const c10::Error& error) {
-    throw ConfigError(std::string("--admin-profile: ") + error.what_without_backtrace());
-  }
 }
 
 BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) {
@@ -233,7 +219,7 @@ Ending run(const Config& config,
     if (found != checkpoint->texts.end()) trainee.texts["profile"] = found->second;
   } else if (model->scheme().profiled && !initial) {
     const auto batch = make_batch(text.train.pairs, schedule.epoch(0).front());
-    profile = profiled(model, config, [&] {
+    profile = profiled(model, config.admin_profile, [&] {
       summed_loss(*model, to_tensors(batch, device), /*bfloat16=*/false, config.label_smoothing);
     });
     trainee.texts["profile"] = profile->to_text();

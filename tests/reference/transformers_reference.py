@@ -56,6 +56,18 @@ def write(folder):
         with torch.no_grad():
             logits = model(input_ids=src, attention_mask=src.ne(0).long(), decoder_input_ids=tgt).logits
         safetensors_torch.save_file({"src": src, "tgt": tgt, "logits": logits}, folder / name / "io.safetensors")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=40, n_positions=20, n_embd=16, n_layer=2, n_head=2, activation_function="gelu",
+                                     bos_token_id=3, eos_token_id=3)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder / "gpt2")
+    tokens = torch.randint(0, 40, (3, 20))
+    with torch.no_grad():
+        logits = model(input_ids=tokens).logits
+    safetensors_torch.save_file({"tokens": tokens, "logits": logits}, folder / "gpt2" / "io.safetensors")
     text = folder / "text.txt"
     text.write_text("\n".join(TEXTS * 20) + "\n", encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
@@ -98,12 +110,12 @@ def verify_tokenizer(folder):
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id) == (0, 1, 3)
 
 
-def verify_language_model(folder):
-    expected = safetensors_torch.load_file(folder / "io" / "gpt2.safetensors")
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "ours_gpt2").eval()
+def verify_language_model(folder, name):
+    expected = safetensors_torch.load_file(folder / "io" / f"{name}.safetensors")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / f"ours_{name}").eval()
     assert type(model).__name__ == "GPT2LMHeadModel"
     with torch.no_grad():
-        compare("gpt2", model(input_ids=expected["tokens"]).logits, expected["logits"])
+        compare(name, model(input_ids=expected["tokens"]).logits, expected["logits"])
 
 
 def main():
@@ -112,7 +124,8 @@ def main():
         for name in ("post", "pre", "silu", "deepnorm", "admin", "untied"):
             verify_translation(folder, name)
         verify_tokenizer(folder)
-        verify_language_model(folder)
+        for name in ("gpt2", "gpt2_learned"):
+            verify_language_model(folder, name)
         return
     folder = pathlib.Path(sys.argv[1]) / "transformers"
     shutil.rmtree(folder, ignore_errors=True)

@@ -35,7 +35,8 @@ struct Gpt2Options {
   TORCH_ARG(int64_t, eos_id);
   /// The token that starts a text. Default: eos_id
   TORCH_ARG(int64_t, bos_id);
-  /// Rows of the table of positions: no longer text is read or written. Default: 1024
+  /// Rows of the table of positions: no longer text is read or written. A model with learned
+  /// positions has as many as it has. Default: 1024
   TORCH_ARG(int64_t, max_positions) = 1024;
   /// Files to add to the folder, contents by name, e.g. those of a tokenizer. Default: none
   using Files = std::map<std::string, std::string>;
@@ -73,7 +74,10 @@ inline StateDict gpt2_state_dict(const nn::LanguageModelImpl& plain, int64_t max
     scale = plain.decoder->input_scale.detach().to(at::kCPU, torch::kFloat64);
   }
   const auto embedding = plain.embedding->weight.detach().to(at::kCPU, torch::kFloat64);
-  const auto positions = nn::sinusoidal_positions(max_positions, dim).to(torch::kFloat64);
+  const auto positions =
+      plain.position_embedding.is_empty()
+          ? nn::sinusoidal_positions(max_positions, dim).to(torch::kFloat64)
+          : plain.position_embedding->weight.detach().to(at::kCPU, torch::kFloat64);
   const auto dtype = c10::typeMetaToScalarType(like.dtype());
   put("transformer.wte.weight",
       (embedding * scale * std::sqrt(static_cast<double>(dim))).to(dtype));
@@ -92,11 +96,11 @@ inline StateDict gpt2_state_dict(const nn::LanguageModelImpl& plain, int64_t max
 ///     model = AutoModelForCausalLM.from_pretrained("story-model")       # Python
 ///
 /// The model is folded first (see `fold`). GPT-2's block is Pre-LN with LayerNorm, and attention
-/// and a feed-forward of ReLU, GELU (by erf) or SiLU. Sinusoidal positions become the table of its
-/// learned ones; embeddings are multiplied by sqrt(embed_dim), so that they are not tied to the
-/// head there. Throws c10::Error, naming the place, before anything is written, for any other
-/// block: Post-LN, SwiGLU, RMSNorm, fewer heads of keys than of queries. Llama, which has the last
-/// three, has rotary positions, which `nn::LanguageModel` does not have.
+/// and a feed-forward of ReLU, GELU (by erf) or SiLU. Learned positions are its own,
+/// sinusoidal ones become a table; embeddings are multiplied by sqrt(embed_dim), so that they are
+/// not tied to the head there. Throws c10::Error, naming the place, before anything is written, for
+/// any other block: Post-LN, SwiGLU, RMSNorm, fewer heads of keys than of queries. Llama, which has
+/// the last three, has rotary positions, which `nn::LanguageModel` does not have.
 template <typename S>
 void export_gpt2(const nn::LanguageModel<S>& model,
                  const std::string& folder,
@@ -141,7 +145,7 @@ void export_gpt2(const nn::LanguageModel<S>& model,
       {"n_head", number(stack.num_heads)},
       {"n_inner", number(stack.dim_feedforward)},
       {"n_layer", number(of_model.num_layers())},
-      {"n_positions", number(options.max_positions())},
+      {"n_positions", number(state.at("transformer.wpe.weight").size(0))},
       {"resid_pdrop", c10::str(of_model.dropout())},
       {"tie_word_embeddings", "false"},
       {"torch_dtype", detail::json_string(detail::hf_name(dtype))},

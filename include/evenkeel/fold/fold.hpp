@@ -201,7 +201,8 @@ nn::LanguageModel<> fold(const nn::LanguageModel<S>& model,
   of_model.input_scale(decoder->options.input_scale());
   nn::LanguageModel<> to(scheme, of_model, decoder);
   const auto& weight = from.embedding->weight;
-  to->positions->to(weight.device(), weight.scalar_type());
+  if (!to->positions.is_empty()) to->positions->to(weight.device(), weight.scalar_type());
+  detail::copy_weight(from.position_embedding, to->position_embedding);
   detail::copy_weight(from.embedding, to->embedding);
   detail::copy_weight(from.head, to->head);
   to->train(from.is_training());

@@ -21,9 +21,10 @@
 namespace evenkeel {
 
 /// Reads a GPT2LMHeadModel that `export_gpt2` has written, or transformers has saved since, as an
-/// `nn::LanguageModel` of the scheme PreNorm: what was exported comes back. Its positions have to
-/// be sinusoidal; a GPT-2 with learned ones is an error, as is the activation gelu_new. The dtype
-/// is that of the file. Throws c10::ValueError, which begins with the file's name.
+/// `nn::LanguageModel` of the scheme PreNorm: what was exported comes back. A table of positions
+/// that is not sinusoidal is of learned ones. The activation gelu_new, which the published GPT-2
+/// models have, is an error. The dtype is that of the file. Throws c10::ValueError, which begins
+/// with the file's name.
 inline nn::LanguageModel<> import_gpt2(const std::string& folder) {
   const detail::HfConfig config(folder + "/config.json", {"gpt2"});
   config.check_is_off("scale_attn_by_inverse_layer_idx");
@@ -61,10 +62,14 @@ inline nn::LanguageModel<> import_gpt2(const std::string& folder) {
                       {dim, options.dim_feedforward()});
   detail::check_layers(file, options.num_layers(), "h.", theirs);
   const auto positions = take("wpe.weight");
-  TORCH_CHECK_VALUE(positions.defined(), file, ": expected transformer.wpe.weight, but got none");
   const auto channels = at::arange(dim, torch::kInt64);
-  auto scale = detail::position_scale(file, "transformer.wpe.weight", positions, channels);
+  const auto table = detail::position_table(file, "transformer.wpe.weight", positions, channels);
+  auto scale = table.sinusoidal ? table.scale : torch::Tensor();
   StateDict ours;
+  if (!table.sinusoidal) {
+    options.learned_positions(positions.size(0));
+    ours["position_embedding.weight"] = positions;
+  }
   options.input_scale(scale.defined());
   if (scale.defined()) {
     ours["decoder.input_scale"] = scale.to(embedding.scalar_type());

@@ -39,6 +39,10 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
   EVENKEEL_ARG(PaddingSide, padding) = PaddingSide::kRight;
   /// Use one matrix for input and output embeddings instead of one each. Default: true
   EVENKEEL_ARG(bool, tie_embeddings) = true;
+  /// Number of learned positions, of which no text has more: a matrix (learned_positions,
+  /// embed_dim), drawn as the scheme has it, is added to the embeddings, as in GPT-2. Default: 0,
+  /// sinusoidal positions, which have no end
+  EVENKEEL_ARG(int64_t, learned_positions) = 0;
   /// `StackOptions::layerdrop`. Default: 0
   EVENKEEL_ARG(double, layerdrop) = 0.0;
 
@@ -52,15 +56,18 @@ class LanguageModelOptions : public LayerOptions<LanguageModelOptions> {
                 vocab_size_,
                 "), or -1 for none, but got ",
                 pad_id_);
-    TORCH_CHECK(embed_dim() % 2 == 0,
+    TORCH_CHECK(learned_positions_ >= 0,
+                "LanguageModel: expected learned_positions > 0, or 0 for sinusoidal ones, but got ",
+                learned_positions_);
+    TORCH_CHECK(learned_positions_ > 0 || embed_dim() % 2 == 0,
                 "LanguageModel: expected an even embed_dim for its sinusoidal positions, but got ",
                 embed_dim());
   }
 };
 
 /// A decoder-only Transformer whose residuals follow a scheme: embeddings times sqrt(embed_dim)
-/// plus sinusoidal positions, causal layers of self-attention and feed-forward, and logits from the
-/// embedding matrix if tied.
+/// plus sinusoidal or learned positions, causal layers of self-attention and feed-forward, and
+/// logits from the embedding matrix if tied.
 /// Shapes: tokens (B, T) are int64 ids, logits (B, T, vocab_size).
 /// Paper: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", and
 /// the paper of the scheme.
@@ -73,7 +80,11 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
                     Decoder<> decoder_ = nullptr)
       : options(std::move(options_)), decoder(std::move(decoder_)), scheme_(scheme) {
     options.check();
-    positions = SinusoidalPositions(options.embed_dim());
+    if (options.learned_positions() > 0) {
+      position_embedding = torch::nn::Embedding(options.learned_positions(), options.embed_dim());
+    } else {
+      positions = SinusoidalPositions(options.embed_dim());
+    }
     embedding = torch::nn::Embedding(options.vocab_size(), options.embed_dim());
     if (!options.tie_embeddings()) {
       head = torch::nn::Linear(
@@ -100,7 +111,8 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
     embedding = clone_of(embedding);
     if (!head.is_empty()) head = clone_of(head);
     decoder = clone_of(decoder);
-    positions = clone_of(positions);
+    if (!positions.is_empty()) positions = clone_of(positions);
+    if (!position_embedding.is_empty()) position_embedding = clone_of(position_embedding);
     register_all();
   }
 
@@ -122,7 +134,12 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
                                         options.padding(),
                                         /*causal=*/true,
                                         cache);
-    auto x = detail::embed(read, embedding, positions, options.padding());
+    const auto rows =
+        [&](int64_t first, int64_t end, const torch::TensorOptions& like) -> torch::Tensor {
+      return position_embedding.is_empty() ? positions->forward(first, end, like)
+                                           : learned_rows(first, end);
+    };
+    auto x = detail::embed(read, embedding, rows, options.padding());
     if (options.dropout() > 0.0) x = torch::dropout(x, options.dropout(), is_training());
     auto hidden = decoder->forward(x, {}, {}, cache, AttentionMask::causal() & read.mask());
     if (cache != nullptr) cache->padding = read.padding;
@@ -140,14 +157,25 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
   torch::nn::Embedding embedding{nullptr};  ///< (vocab_size, embed_dim)
   torch::nn::Linear head{nullptr};          ///< Projection to the vocabulary; empty if tied.
   Decoder<> decoder;                        ///< The layers.
-  SinusoidalPositions positions{nullptr};   ///< Not saved in checkpoints.
+  SinusoidalPositions positions{nullptr};   ///< Not saved in checkpoints; empty if learned.
+  torch::nn::Embedding position_embedding{nullptr};  ///< (learned_positions, embed_dim), or empty.
 
  private:
   void register_all() {
     register_module("embedding", embedding);
     if (!head.is_empty()) register_module("head", head);
     register_module("decoder", decoder);
-    register_module("positions", positions);
+    if (!positions.is_empty()) register_module("positions", positions);
+    if (!position_embedding.is_empty()) register_module("position_embedding", position_embedding);
+  }
+
+  torch::Tensor learned_rows(int64_t first, int64_t end) const {
+    TORCH_CHECK(end <= options.learned_positions(),
+                "LanguageModel: expected at most ",
+                options.learned_positions(),
+                " tokens, as there are so many learned positions, but got ",
+                end);
+    return position_embedding->weight.narrow(0, first, end - first);
   }
 
   // The padding token's row is 0.
@@ -158,6 +186,10 @@ class LanguageModelImpl : public torch::nn::Cloneable<LanguageModelImpl> {
     position.decoder_layers = options.num_layers();
     evenkeel::detail::draw(embedding->weight.detach(), scheme_.draw(Role::kEmbedding, position));
     if (options.pad_id() >= 0) embedding->weight[options.pad_id()].zero_();
+    if (!position_embedding.is_empty()) {
+      evenkeel::detail::draw(position_embedding->weight.detach(),
+                             scheme_.draw(Role::kPosition, position));
+    }
     if (head.is_empty()) return;
     evenkeel::detail::draw(head->weight.detach(), scheme_.draw(Role::kHead, position));
   }
@@ -179,5 +211,6 @@ struct evenkeel::AnatomyOf<evenkeel::nn::LanguageModel<S>> {
   static void describe(nn::LanguageModelImpl& model, AnatomyBuilder& anatomy) {
     anatomy.embedding(model.embedding, Stack::kDecoder).decoder(model.decoder->layers);
     if (!model.head.is_empty()) anatomy.head(model.head);
+    if (!model.position_embedding.is_empty()) anatomy.positions(model.position_embedding);
   }
 };

@@ -211,10 +211,34 @@ TEST(ExportGpt2Test, WhatIsExportedComesBack) {
     EXPECT_EQ(other->options.tie_embeddings(), tied);
     EXPECT_TRUE(same_outputs(other(test::source()), model(test::source())));
     auto tensors = read_safetensors(name + "/model.safetensors").tensors;
-    tensors["transformer.wpe.weight"] = torch::randn({16, 8});
+    tensors["transformer.wpe.weight"] = torch::randn({16, 4});
     save_safetensors(tensors, name + "/model.safetensors");
-    EXPECT_TRUE(throws<c10::ValueError>([&] { import_gpt2(name); },
-                                        "expected transformer.wpe.weight to hold sinusoidal"));
+    EXPECT_TRUE(throws<c10::ValueError>(
+        [&] { import_gpt2(name); },
+        "expected transformer.wpe.weight of shape [positions, 8], but got [16, 4]"));
+    tensors.erase("transformer.wpe.weight");
+    save_safetensors(tensors, name + "/model.safetensors");
+    EXPECT_TRUE(throws<c10::ValueError>(
+        [&] { import_gpt2(name); },
+        "expected transformer.wpe.weight of shape [positions, 8], but got none"));
+  }
+}
+
+TEST(ExportGpt2Test, LearnedPositionsComeBackAsTheyAre) {
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(0);
+  const test::ScratchFolder folder;
+  for (const std::string scheme : {"pre", "layerscale"}) {
+    nn::LanguageModel<> model(find_scheme(scheme),
+                              test::small_language_model().learned_positions(9));
+    test::scramble(*model);
+    model->eval();
+    export_gpt2(model, folder / scheme, Gpt2Options(3));
+    auto other = import_gpt2(folder / scheme);
+    EXPECT_EQ(other->options.learned_positions(), 9);
+    EXPECT_TRUE(same_outputs(other(test::source()), model(test::source())));
+    auto folded = fold(model);
+    EXPECT_TRUE(same_outputs(folded(test::source()), model(test::source())));
   }
 }
 

@@ -4,6 +4,7 @@
 // transformers_reference.py of tests/reference/ have written, and writes what they read then.
 #include <evenkeel/fold/export_gpt2.hpp>
 #include <evenkeel/fold/export_marian.hpp>
+#include <evenkeel/fold/import_gpt2.hpp>
 #include <evenkeel/fold/import_marian.hpp>
 #include <evenkeel/fold/state_dict.hpp>
 #include <evenkeel/fold/torch_state_dict.hpp>
@@ -262,7 +263,15 @@ TEST_F(TransformersTest, HasModelsThatCanBeTrainedOn) {
   EXPECT_LT(loss().item<double>(), 0.5 * before);
 }
 
-TEST_F(TransformersTest, ReadsOurLanguageModel) {
+TEST_F(TransformersTest, WritesALanguageModelWithLearnedPositions) {
+  auto model = import_gpt2(folder_ + "gpt2");
+  EXPECT_EQ(model->options.learned_positions(), 20);
+  const auto io = read_safetensors(folder_ + "gpt2/io.safetensors").tensors;
+  const auto difference = (model(io.at("tokens")) - io.at("logits")).abs().max().item<double>();
+  EXPECT_LT(difference, 1e-4);
+}
+
+TEST_F(TransformersTest, ReadsOurLanguageModels) {
   const auto of = nn::LanguageModelOptions()
                       .num_layers(3)
                       .embed_dim(16)
@@ -271,13 +280,17 @@ TEST_F(TransformersTest, ReadsOurLanguageModel) {
                       .vocab_size(40)
                       .activation(Activation::kGELU)
                       .dropout(0.0);
-  nn::LanguageModel<> model(find_scheme("layerscale"), of);
-  test::scramble(*model);
-  model->eval();
-  export_gpt2(model, fresh("gpt2"), Gpt2Options(3).max_positions(32));
-  const auto tokens = torch::randint(0, 40, {3, 9}, torch::kInt64);
-  save_safetensors({{"tokens", tokens}, {"logits", model(tokens)}},
-                   folder_ + "io/gpt2.safetensors");
+  for (const std::string name : {"gpt2", "gpt2_learned"}) {
+    auto options = of;
+    if (name == "gpt2_learned") options.learned_positions(12);
+    nn::LanguageModel<> model(find_scheme("layerscale"), options);
+    test::scramble(*model);
+    model->eval();
+    export_gpt2(model, fresh(name), Gpt2Options(3).max_positions(32));
+    const auto tokens = torch::randint(0, 40, {3, 9}, torch::kInt64);
+    save_safetensors({{"tokens", tokens}, {"logits", model(tokens)}},
+                     folder_ + "io/" + name + ".safetensors");
+  }
 }
 
 }  // namespace

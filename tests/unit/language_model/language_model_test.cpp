@@ -189,21 +189,77 @@ TEST_F(LanguageModelExampleTest, SaysWhatLayersLookLikeAtEveryValidation) {
   }
 }
 
-TEST_F(LanguageModelExampleTest, TrainsByEverySchemeThatIsNotProfiled) {
+TEST_F(LanguageModelExampleTest, TrainsByEveryScheme) {
   for (const auto& scheme : schemes()) {
     SCOPED_TRACE(scheme.name);
     auto c = config();
     c.scheme = scheme.name;
     c.max_steps = 2;
     c.run_dir = folder_ / scheme.name;
-    if (scheme.profiled) {
-      EXPECT_EQ(error_of([&] { resolved(c); }),
-                "--scheme: expected one that is not profiled, such as admin-o1, but got \"" +
-                    scheme.name + "\"");
-      continue;
-    }
     EXPECT_EQ(train(resolved(c), false), Ending::kFinished);
   }
+}
+
+TEST_F(LanguageModelExampleTest, ProfilesItsFirstBatchOrTakesAFileAndGoesOn) {
+  auto c = config();
+  c.scheme = "admin-profiled";
+  c.max_steps = c.decay_steps = 4;
+  ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
+  const auto told = events(c, "profile");
+  ASSERT_EQ(told.size(), 1U);
+  const auto omegas = told.front()["omegas"].get<std::vector<double>>();
+  ASSERT_EQ(omegas.size(), 4U);
+  EXPECT_GT(omegas.back(), omegas.front());  // the variance before a sub-layer grows
+
+  auto by_file = c;
+  by_file.admin_profile = RunFolder(c.run_dir).profile;
+  by_file.run_dir = folder_ / "by_file";
+  for (const int64_t steps : {2, 4}) {
+    by_file.max_steps = steps;
+    ASSERT_EQ(train(resolved(by_file), steps > 2), Ending::kFinished);
+  }
+  const auto losses = [](const std::vector<nlohmann::json>& entries) {
+    std::vector<double> all;
+    for (const auto& entry : entries) all.push_back(entry["loss"].get<double>());
+    return all;
+  };
+  EXPECT_EQ(losses(events(by_file, "train")), losses(events(c, "train")));
+  const auto checkpoint = load_checkpoint(RunFolder(by_file.run_dir).last);
+  EXPECT_FALSE(checkpoint.texts.at("profile").empty());
+
+  c.scheme = "pre";
+  c.admin_profile = by_file.admin_profile;
+  EXPECT_EQ(error_of([&] { resolved(c); }),
+            "--admin-profile: expected --scheme admin-profiled, but got \"pre\"");
+}
+
+TEST_F(LanguageModelExampleTest, LearnedPositionsEndWithTheSequence) {
+  auto c = config();
+  c.positions = "learned";
+  c.valid_sequences = 4;
+  c.sample_tokens = 40;  // more than a sequence has
+  ASSERT_EQ(train(resolved(c), false), Ending::kFinished);
+  auto trained = load_trained(c.run_dir, "cpu");
+  EXPECT_EQ(trained.model->position_embedding->weight.sizes(), (std::vector<int64_t>{24, 32}));
+  GenerateOptions options;
+  options.max_tokens = 50;
+  options.context = c.sequence_length;
+  options.never = {256};
+  const auto cached = generate(*trained.model, {3, 5, 7}, 256, torch::kCPU, false, options);
+  EXPECT_EQ(cached.size(), 50U);
+  options.cache = false;
+  EXPECT_EQ(generate(*trained.model, {3, 5, 7}, 256, torch::kCPU, false, options), cached);
+
+  auto tuned = c;
+  tuned.init_from = c.run_dir;
+  tuned.run_dir = folder_ / "tuned";
+  tuned.sequence_length = 12;
+  EXPECT_EQ(
+      error_of([&] { train(resolved(tuned), false); }).rfind("--sequence-length: expected 24", 0),
+      0U);
+  c.positions = "rotary";
+  EXPECT_EQ(error_of([&] { resolved(c); }),
+            "--positions: expected sinusoidal or learned, but got \"rotary\"");
 }
 
 TEST_F(LanguageModelExampleTest, TrainsWithEveryBlockAndGeneratesTheSameWithACache) {
@@ -287,7 +343,7 @@ TEST_F(LanguageModelExampleTest, NormAndBiasesAreSettings) {
   c = config();
   c.activation = "tanh";
   EXPECT_EQ(error_of([&] { resolved(c); }),
-            "--activation: expected relu, gelu or swiglu, but got \"tanh\"");
+            "--activation: expected relu, gelu, silu or swiglu, but got \"tanh\"");
 }
 
 // Cached keys and values change no draw.
@@ -328,6 +384,21 @@ TEST_F(LanguageModelExampleTest, GeneratingTouchesNoGeneratorOfTheTraining) {
   EXPECT_TRUE(torch::equal(torch::randn({3}), expected));
 }
 
+// As train_utils.py of bobby-he/simplified_transformers has it: the diagonal of the features' Gram
+// matrix, after centring and division by the rms, and torch's var().
+TEST(LayerStatisticsTest, AreTheAuthors) {
+  torch::manual_seed(0);
+  const auto hidden =
+      torch::randn({3, 7, 6}, torch::kFloat64) * torch::rand({6}) + torch::rand({6});
+  auto x = hidden - hidden.mean(-1, /*keepdim=*/true);
+  const auto rms = x.square().mean().sqrt();
+  x = x.view({-1, 6}) / rms;
+  const auto gram = x.t().matmul(x) / x.size(0);
+  EXPECT_NEAR(statistics_of(hidden).rms, rms.item<double>(), 1e-12);
+  EXPECT_NEAR(statistics_of(hidden).kurtosis, gram.diag().var().item<double>(), 1e-12);
+  EXPECT_EQ(statistics_of(torch::ones({5, 1})).kurtosis, 0.0);
+}
+
 TEST(LayerStatisticsTest, KurtosisIsZeroOfLikeFeaturesAndLargeOfAnOutlier) {
   torch::manual_seed(0);
   const auto x = torch::randn({4000, 64}, torch::kFloat64);
@@ -339,7 +410,7 @@ TEST(LayerStatisticsTest, KurtosisIsZeroOfLikeFeaturesAndLargeOfAnOutlier) {
   const double squares = 63.0 * 63.0;
   const double mean = (squares + 63.0) / 64.0;
   const double fourth = (squares * squares + 63.0) / 64.0;
-  EXPECT_NEAR(statistics_of(outlier).kurtosis, fourth / (mean * mean) - 1.0, 1e-9);
+  EXPECT_NEAR(statistics_of(outlier).kurtosis, 64.0 / 63.0 * (fourth / (mean * mean) - 1.0), 1e-9);
   EXPECT_NEAR(statistics_of(outlier).rms, std::sqrt(mean), 1e-9);
 }
 

@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,60 @@ TEST_P(LanguageModelTest, TakesPaddingOnEitherSideWhereToldTo) {
   model->decode(left.narrow(1, 0, 3), &cache);
   EXPECT_TRUE(all_close(model->project(model->decode(left.narrow(1, 3, 2), &cache)),
                         alone.narrow(1, 1, 2)));
+}
+
+TEST_P(LanguageModelTest, AddsLearnedPositionsWhereItHasThem) {
+  auto model = make("post", small_model().learned_positions(6));
+  EXPECT_TRUE(model->positions.is_empty());
+  const auto tokens = ids({1, 2, 3, 4, 5, 6});
+  torch::Tensor input;
+  {
+    const Observer watch([&](const SublayerEvent& event) {
+      if (event.position.index == 0) input = event.input;
+    });
+    model(tokens);
+  }
+  EXPECT_TRUE(
+      all_close(input[0],
+                model->embedding(tokens[0]) * std::sqrt(8.0) + model->position_embedding->weight));
+  model(tokens).sum().backward();
+  EXPECT_TRUE(model->position_embedding->weight.grad().defined());
+
+  const auto whole = model(tokens);
+  DecoderCache cache;
+  const auto first = model->project(model->decode(tokens.narrow(1, 0, 2), &cache));
+  const auto rest = model->project(model->decode(tokens.narrow(1, 2, 4), &cache));
+  EXPECT_TRUE(all_close(torch::cat({first, rest}, 1), whole));
+  EXPECT_TRUE(throws([&] { model->decode(tokens.narrow(1, 0, 1), &cache); },
+                     "LanguageModel: expected at most 6 tokens, as there are so many learned "
+                     "positions, but got 7"));
+  EXPECT_EQ(cache.length, 6);
+
+  auto copy = test::clone_of(model);
+  EXPECT_TRUE(test::same_state(*copy, *model));
+  EXPECT_TRUE(test::shares_nothing(*copy, *model));
+  EXPECT_TRUE(same_bits(copy(tokens), whole));
+  copy->reset_parameters();
+  EXPECT_FALSE(all_close(copy->position_embedding->weight, model->position_embedding->weight));
+}
+
+TEST_P(LanguageModelTest, LearnedPositionsCountTokensAloneWithPaddingOnTheLeft) {
+  auto model =
+      make("admin", small_model().pad_id(0).padding(PaddingSide::kEither).learned_positions(5));
+  EXPECT_TRUE(all_close(model(ids({0, 0, 1, 2, 3})).narrow(1, 2, 3), model(ids({1, 2, 3}))));
+}
+
+TEST_P(LanguageModelTest, LearnedPositionsAreDrawnAsTheSchemeHasThem) {
+  auto scheme = find_scheme("pre");
+  scheme.draw = [](Role role, const Position&) {
+    return role == Role::kPosition ? Draw::normal(0.5) : plain_draw(role);
+  };
+  LanguageModel<> model(scheme, small_model().learned_positions(4000));
+  EXPECT_NEAR(model->position_embedding->weight.std().item<double>(), 0.5, 0.02);
+  const auto anatomy = anatomy_of(model, Stack::kDecoder);
+  int tables = 0;
+  for (const auto& parameter : anatomy.parameters) tables += parameter.role == Role::kPosition;
+  EXPECT_EQ(tables, 1);
 }
 
 TEST_P(LanguageModelTest, TiesItsHeadOrHasOneOfItsOwn) {
@@ -179,6 +234,10 @@ TEST(LanguageModelErrorTest, ChecksItsOptionsAtConstruction) {
                      "LanguageModel: expected vocab_size > 0, but got 0"));
   EXPECT_TRUE(throws([&] { make(small_model().pad_id(kWords)); },
                      "LanguageModel: expected pad_id in [0, 11), or -1 for none, but got 11"));
+  EXPECT_TRUE(throws([&] { make(small_model().learned_positions(-1)); },
+                     "LanguageModel: expected learned_positions > 0, or 0 for sinusoidal ones, but "
+                     "got -1"));
+  make(small_model().embed_dim(9).num_heads(3).learned_positions(4));  // any width will do
   EXPECT_TRUE(
       throws([&] { make(small_model().embed_dim(9).num_heads(3)); },
              "LanguageModel: expected an even embed_dim for its sinusoidal positions, but got 9"));

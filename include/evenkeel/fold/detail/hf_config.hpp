@@ -164,21 +164,30 @@ inline void check_layers(const std::string& file,
                     last);
 }
 
-/// The factor for each channel by which a table of positions is a sinusoidal one whose channels are
-/// ours in the order `channels`; undefined if it is 1. Throws for another table.
-inline torch::Tensor position_scale(const std::string& file,
+/// What a table of positions is beside a sinusoidal one.
+struct PositionTable {
+  torch::Tensor scale;  ///< The factor of each channel; undefined if all are 1.
+  double difference;    ///< The largest from the sinusoidal one, times the factors.
+  bool sinusoidal;      ///< Whether that is rounding.
+};
+
+/// Compares a table with a sinusoidal one whose channels are ours in the order `channels`. Throws
+/// for one of another shape.
+inline PositionTable position_table(const std::string& file,
                                     const std::string& name,
                                     const torch::Tensor& table,
                                     const torch::Tensor& channels) {
   const auto dim = channels.numel();
-  TORCH_CHECK_VALUE(table.dim() == 2 && table.size(1) == dim && table.size(0) > 0,
-                    file,
-                    ": expected ",
-                    name,
-                    " of shape [positions, ",
-                    dim,
-                    "], but got ",
-                    table.sizes());
+  TORCH_CHECK_VALUE(
+      table.defined() && table.dim() == 2 && table.size(1) == dim && table.size(0) > 0,
+      file,
+      ": expected ",
+      name,
+      " of shape [positions, ",
+      dim,
+      "], but got ",
+      table.defined() ? c10::str(table.sizes()) : "none");
+  if (dim % 2 != 0) return {{}, 0.0, false};
   const auto ours = nn::sinusoidal_positions(table.size(0), dim).to(torch::kFloat64);
   const auto positions = ours.index_select(1, channels);
   const auto given = table.to(torch::kFloat64);
@@ -186,15 +195,26 @@ inline torch::Tensor position_scale(const std::string& file,
   const bool half = c10::elementSize(table.scalar_type()) < 4;
   const auto difference = (given - scale * positions).abs().max().item<double>();
   const double bound = (half ? 1e-2 : 1e-4) * scale.abs().max().item<double>();
-  TORCH_CHECK_VALUE(difference <= bound && scale.ne(0.0).all().item<bool>(),
+  const auto from_one = (scale - 1.0).abs().max().item<double>();
+  return {from_one <= (half ? 1e-2 : 1e-4) ? torch::Tensor() : scale,
+          difference,
+          difference <= bound && scale.ne(0.0).all().item<bool>()};
+}
+
+/// The factors of a table that has to be sinusoidal.
+inline torch::Tensor position_scale(const std::string& file,
+                                    const std::string& name,
+                                    const torch::Tensor& table,
+                                    const torch::Tensor& channels) {
+  const auto found = position_table(file, name, table, channels);
+  TORCH_CHECK_VALUE(found.sinusoidal,
                     file,
                     ": expected ",
                     name,
                     " to hold sinusoidal positions, each channel times a factor other "
                     "than 0, but they differ by ",
-                    difference);
-  const auto from_one = (scale - 1.0).abs().max().item<double>();
-  return from_one <= (half ? 1e-2 : 1e-4) ? torch::Tensor() : scale;
+                    found.difference);
+  return found.scale;
 }
 
 }  // namespace evenkeel::detail

@@ -3,7 +3,6 @@
 
 #include <evenkeel/core/enums.hpp>
 #include <evenkeel/nn/decoder.hpp>
-#include <evenkeel/nn/positions.hpp>
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
