@@ -23,21 +23,39 @@ set(EVENKEEL_HEADERS
     include/evenkeel/core/omega.hpp
     include/evenkeel/core/position.hpp
     include/evenkeel/core/version.hpp
+    include/evenkeel/diagnose/activation_statistics.hpp
     include/evenkeel/diagnose/admin_profile.hpp
     include/evenkeel/diagnose/branch_report.hpp
     include/evenkeel/diagnose/check_branches.hpp
     include/evenkeel/diagnose/detail/admin_profiler.hpp
+    include/evenkeel/diagnose/detail/dependency.hpp
+    include/evenkeel/diagnose/detail/diagnosis_csv.hpp
+    include/evenkeel/diagnose/detail/diagnosis_html.hpp
+    include/evenkeel/diagnose/detail/diagnosis_json.hpp
+    include/evenkeel/diagnose/detail/doctor.hpp
     include/evenkeel/diagnose/detail/elements.hpp
+    include/evenkeel/diagnose/detail/examination.hpp
     include/evenkeel/diagnose/detail/flat_copies.hpp
+    include/evenkeel/diagnose/detail/judge.hpp
     include/evenkeel/diagnose/detail/moved_weights.hpp
+    include/evenkeel/diagnose/detail/numbers.hpp
+    include/evenkeel/diagnose/detail/operator_watch.hpp
     include/evenkeel/diagnose/detail/perturb.hpp
     include/evenkeel/diagnose/detail/random_signs.hpp
     include/evenkeel/diagnose/detail/restore_guard.hpp
     include/evenkeel/diagnose/detail/saved_tensor.hpp
+    include/evenkeel/diagnose/detail/sublayer_parts.hpp
+    include/evenkeel/diagnose/detail/sublayer_watch.hpp
+    include/evenkeel/diagnose/detail/svg.hpp
+    include/evenkeel/diagnose/detail/trial_adam.hpp
+    include/evenkeel/diagnose/diagnose.hpp
+    include/evenkeel/diagnose/diagnose_options.hpp
+    include/evenkeel/diagnose/diagnosis.hpp
     include/evenkeel/diagnose/largest_input_norm.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/diagnose/output_change_options.hpp
     include/evenkeel/diagnose/profile_admin.hpp
+    include/evenkeel/diagnose/verdict.hpp
     include/evenkeel/evenkeel.hpp
     include/evenkeel/fold/detail/channel_scale.hpp
     include/evenkeel/fold/detail/config_text.hpp

@@ -4,24 +4,14 @@
 #include "common/device.hpp"
 #include "common/evaluation_mode.hpp"
 
+#include <evenkeel/diagnose/activation_statistics.hpp>
 #include <evenkeel/residual/observer.hpp>
 
-#include <ATen/ATen.h>
 #include <torch/utils.h>
 
-#include <cmath>
 #include <cstddef>
 
 namespace evenkeel::examples::language_model {
-
-LayerStatistics statistics_of(const torch::Tensor& activations) {
-  auto x = activations.detach().to(torch::kFloat64).flatten(0, -2);
-  x = x - x.mean(1, /*keepdim=*/true);
-  const auto squares = x.square().mean(0);
-  const double mean = squares.mean().item<double>();
-  const bool varies = squares.numel() > 1 && mean > 0.0;
-  return {std::sqrt(mean), varies ? squares.var().item<double>() / (mean * mean) : 0.0, 0.0};
-}
 
 std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,
                                               const torch::Tensor& tokens,
@@ -35,13 +25,11 @@ std::vector<LayerStatistics> layer_statistics(nn::LanguageModelImpl& model,
     const Observer observer(
         [&](const SublayerEvent& event) {
           auto& layer = layers.at(static_cast<size_t>(static_cast<int64_t>(event.position.layer)));
-          layer = statistics_of(event.output);  // the last sub-layer's stays
-          layer.attention_entropy = entropy;
+          const auto found = activation_statistics(event.output);
+          layer = {found.rms, found.kurtosis, entropy};  // the last sub-layer's stays
         },
         [&](const AttentionEvent& event) {
-          // shaped attention has weights below 0 too, which have no entropy
-          const auto weights = event.weights.to(torch::kFloat32).clamp_min(0.0);
-          entropy = -at::xlogy(weights, weights).sum(-1).mean().item<double>();
+          entropy = attention_entropy(event.weights).mean().item<double>();
         });
     model.forward(tokens);
   }

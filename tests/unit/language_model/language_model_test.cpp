@@ -384,36 +384,6 @@ TEST_F(LanguageModelExampleTest, GeneratingTouchesNoGeneratorOfTheTraining) {
   EXPECT_TRUE(torch::equal(torch::randn({3}), expected));
 }
 
-// As train_utils.py of bobby-he/simplified_transformers has it: the diagonal of the features' Gram
-// matrix, after centring and division by the rms, and torch's var().
-TEST(LayerStatisticsTest, AreTheAuthors) {
-  torch::manual_seed(0);
-  const auto hidden =
-      torch::randn({3, 7, 6}, torch::kFloat64) * torch::rand({6}) + torch::rand({6});
-  auto x = hidden - hidden.mean(-1, /*keepdim=*/true);
-  const auto rms = x.square().mean().sqrt();
-  x = x.view({-1, 6}) / rms;
-  const auto gram = x.t().matmul(x) / x.size(0);
-  EXPECT_NEAR(statistics_of(hidden).rms, rms.item<double>(), 1e-12);
-  EXPECT_NEAR(statistics_of(hidden).kurtosis, gram.diag().var().item<double>(), 1e-12);
-  EXPECT_EQ(statistics_of(torch::ones({5, 1})).kurtosis, 0.0);
-}
-
-TEST(LayerStatisticsTest, KurtosisIsZeroOfLikeFeaturesAndLargeOfAnOutlier) {
-  torch::manual_seed(0);
-  const auto x = torch::randn({4000, 64}, torch::kFloat64);
-  EXPECT_NEAR(statistics_of(x).kurtosis, 0.0, 0.01);
-  EXPECT_NEAR(statistics_of(x).rms, 1.0, 0.02);
-  auto outlier = torch::zeros({50, 64}, torch::kFloat64);
-  outlier.select(1, 5).fill_(64.0);
-  // Centred, one feature is 63 and the others are -1.
-  const double squares = 63.0 * 63.0;
-  const double mean = (squares + 63.0) / 64.0;
-  const double fourth = (squares * squares + 63.0) / 64.0;
-  EXPECT_NEAR(statistics_of(outlier).kurtosis, 64.0 / 63.0 * (fourth / (mean * mean) - 1.0), 1e-9);
-  EXPECT_NEAR(statistics_of(outlier).rms, std::sqrt(mean), 1e-9);
-}
-
 TEST(LayerStatisticsTest, EntropyOfEqualWeightsIsTheMeanLogOfTheirNumber) {
   torch::manual_seed(0);
   Config c;
