@@ -102,6 +102,10 @@ struct TrainCommand {
     command->add_flag("--dry-run",
                       dry_run,
                       "read, build, do some updates, say what that takes; write nothing");
+    command->add_flag("--doctor",
+                      doctor,
+                      "say first what the training will come to; log what is measured for that at "
+                      "each validation");
     command->add_flag("--accept-changed-text",
                       accept_changed_text,
                       "resume with another training text, from the next epoch");
@@ -133,6 +137,7 @@ struct TrainCommand {
   Config said_over(Config settings) const {
     settings.quiet = quiet;
     settings.dry_run = dry_run;
+    settings.doctor = doctor;
     if (!file.empty()) {
       settings = settings_from_json(settings_object(read_file(file), file), settings, file);
     }
@@ -145,6 +150,7 @@ struct TrainCommand {
   bool accept_changed_text = false;
   bool quiet = false;
   bool dry_run = false;
+  bool doctor = false;
   SettingWords<Config> words;
 };
 

@@ -51,6 +51,7 @@ struct RunSettings {
   std::string run_dir;                  ///< Folder of checkpoints, log and config.
   bool quiet = false;    ///< Print nothing but errors. Not stored: it is no setting of the run.
   bool dry_run = false;  ///< Some updates, nothing written. Not stored either.
+  bool doctor = false;   ///< A diagnosis before training and at validations. Not stored either.
 
   /// Whether the model's weights are bfloat16, with float32 copies in the optimizer.
   bool has_half_weights() const { return dtype == "bfloat16-weights"; }

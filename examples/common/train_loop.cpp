@@ -6,6 +6,7 @@
 #include "model_values.hpp"
 #include "stop_signal.hpp"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -31,6 +32,32 @@ bool of_validation(const std::string& option) {
 
 bool any_of_training(const std::vector<std::string>& options) {
   return !std::all_of(options.begin(), options.end(), of_validation);
+}
+
+std::string without_last_newline(std::string text) {
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// The outcome; the largest kurtosis, the norm of all gradients and the mean gains, and those of
+// each sub-layer.
+void add_diagnosis(nlohmann::json& entry, const Diagnosis& diagnosis) {
+  entry["outcome"] = to_string(diagnosis.verdict().outcome);
+  double kurtosis = 0.0, shortcuts = 0.0, branches = 0.0;
+  auto& rows = entry["sublayers"] = nlohmann::json::array();
+  for (const auto& row : diagnosis.sublayers) {
+    kurtosis = std::max(kurtosis, row.output.kurtosis);
+    shortcuts += row.shortcut_gain / static_cast<double>(diagnosis.sublayers.size());
+    branches += row.branch_gain / static_cast<double>(diagnosis.sublayers.size());
+    rows.push_back({{"kurtosis", row.output.kurtosis},
+                    {"gradient_norm", row.gradient_norm},
+                    {"shortcut_gain", row.shortcut_gain},
+                    {"branch_gain", row.branch_gain}});
+  }
+  entry["kurtosis"] = kurtosis;
+  entry["shortcut_gain"] = shortcuts;
+  entry["branch_gain"] = branches;
+  if (!diagnosis.trial.empty()) entry["gradient_norm"] = diagnosis.trial.front().gradient_norm;
 }
 
 }  // namespace
@@ -193,6 +220,25 @@ bool TrainLoop::log_window() {
   return false;
 }
 
+// What the training will come to, before it begins.
+void TrainLoop::say_verdict() {
+  const auto diagnosis = trainee_.diagnose();
+  nlohmann::json entry{{"event", "doctor"}, {"step", updates()}, {"seconds", seconds()}};
+  add_diagnosis(entry, diagnosis);
+  log(entry);
+  progress_.line(without_last_newline(diagnosis.verdict().to_string()));
+}
+
+// What mends a training that has diverged.
+void TrainLoop::say_advice() {
+  try {
+    progress_.line("What mends it:");
+    for (const auto& advice : trainee_.diagnose().advice()) progress_.line("  " + advice);
+  } catch (const c10::Error& error) {  // such as too little memory: the run ends as it has to
+    progress_.line(std::string("  not known: ") + error.what_without_backtrace());
+  }
+}
+
 // Whether what would be saved is finite; waits for the device.
 bool TrainLoop::finite() {
   if (step_.finite()) return true;
@@ -214,6 +260,7 @@ bool TrainLoop::validate(bool regular) {
   report.entry["step"] = updates();
   report.entry["seconds"] = seconds();
   report.entry["stalled"] = stalled;
+  if (settings_.doctor) add_diagnosis(report.entry, trainee_.diagnose());
   log(report.entry);
   progress_.line(fmt::format("update {:6}  {}{}",
                              updates(),
@@ -333,6 +380,7 @@ Ending TrainLoop::run(Trainee trainee) {
   valid_time_.begin(updates(), epochs());
   save_time_.begin(updates(), epochs());
   step_.model().train();
+  if (settings_.doctor) say_verdict();
   if (store_.saved() < 0) save_last();
   while (true) {
     const auto ending = train_on();
@@ -348,7 +396,7 @@ Ending TrainLoop::run(Trainee trainee) {
       return end(Ending::kStopped);
     }
     if (!go_back()) {
-      progress_.line(trainee_.advice());
+      say_advice();
       progress_.line(fmt::format("what was saved last, at update {}, is still in {}",
                                  store_.saved(),
                                  settings_.run_dir));

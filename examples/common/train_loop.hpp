@@ -13,6 +13,8 @@
 #include "update_step.hpp"
 #include "validator.hpp"
 
+#include <evenkeel/diagnose/diagnosis.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -46,8 +48,8 @@ constexpr const char* to_string(Ending ending) {
 struct Trainee {
   /// Adds to a checkpoint what is needed to use the model, beside its weights.
   std::function<void(Checkpoint&)> describe;
-  /// What may help a training that diverges, as in "try a lower --lr".
-  std::function<std::string()> advice;
+  /// Diagnoses the model as it is now, on a batch of its text.
+  std::function<Diagnosis()> diagnose;
   /// What the learning rate is multiplied by after a validation, where that is not 1; `stalled` are
   /// the validations since one was better.
   std::function<double(int64_t stalled)> lr_factor = [](int64_t) { return 1.0; };
@@ -101,6 +103,8 @@ class TrainLoop {
   int64_t epochs();
   void update();
   bool log_window();
+  void say_verdict();
+  void say_advice();
   bool validate(bool regular);
   void save_best(const std::string& file);
   bool finite();

@@ -38,13 +38,12 @@ std::vector<std::string> model_settings(const Config& config) {
   return names;
 }
 
-namespace {
-
-// Updates of it.
-int64_t warmup(const Config& config) {
+int64_t warmup_updates(const Config& config) {
   return static_cast<int64_t>(
       std::ceil(config.warmup_share * static_cast<double>(config.decay_steps)));
 }
+
+namespace {
 
 // Whether there is such a block, and whether it goes with the scheme: the smallest model says.
 void check_block(const Config& config) {
@@ -131,12 +130,12 @@ Config resolved(Config c) {
          "decay-steps",
          "updates for --warmup-share to be a share of, since --max-steps has no limit",
          c.decay_steps);
-  resolve_schedule_settings(c, warmup(c), *c.max_steps, !c.valid_text.empty());
+  resolve_schedule_settings(c, warmup_updates(c), *c.max_steps, !c.valid_text.empty());
   return c;
 }
 
 double learning_rate(const Config& config, int64_t update) {
-  return examples::learning_rate(config, update, config.lr, warmup(config));
+  return examples::learning_rate(config, update, config.lr, warmup_updates(config));
 }
 
 }  // namespace evenkeel::examples::language_model

@@ -120,6 +120,9 @@ nn::LanguageModelOptions model_options(const Config& config, int64_t vocab_size)
 /// is read or written.
 Config resolved(Config config);
 
+/// The updates in which the learning rate rises, of a resolved config.
+int64_t warmup_updates(const Config& config);
+
 /// The learning rate of an update, from 1.
 double learning_rate(const Config& config, int64_t update);
 

@@ -9,6 +9,7 @@
 #include "common/files.hpp"
 #include "common/fingerprint.hpp"
 #include "common/initial_model.hpp"
+#include "common/model_values.hpp"
 #include "common/open_run.hpp"
 #include "common/optimizer.hpp"
 #include "common/progress.hpp"
@@ -21,6 +22,7 @@
 #include "tokenizer.hpp"
 #include "validation.hpp"
 
+#include <evenkeel/diagnose/diagnose.hpp>
 #include <evenkeel/train/half_weights.hpp>
 
 #include <ATen/Parallel.h>
@@ -28,6 +30,8 @@
 #include <fmt/ranges.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -82,14 +86,26 @@ PackedText packed(const Config& config,
                   text.tokens()));
 }
 
-std::string advice(const Config& config) {
-  return fmt::format(
-      "try a lower --lr than {:g}, a higher --warmup-share than {:g}, or --clip-norm "
-      "below {:g}{}",
-      config.lr,
-      config.warmup_share,
-      config.clip_norm > 0.0 ? config.clip_norm : 1.0,
-      config.computes_in_half() ? ", or --dtype float32" : "");
+// On a batch of `rows`, as the config trains it after so many updates. In float32.
+Diagnosis diagnose_model(nn::LanguageModel<>& model,
+                         const torch::Tensor& rows,
+                         const Config& config,
+                         int64_t updates) {
+  const auto warmup = std::max<int64_t>(warmup_updates(config) - updates, 0);
+  const auto tokens = static_cast<double>(rows.size(0) * (rows.size(1) - 1));
+  // Weights of bfloat16 would round away what the updates change.
+  auto measured = config.has_half_weights() ? float32_copy(model) : model;
+  return diagnose(
+      measured,
+      [&] { return summed_loss(*measured, rows, /*bfloat16=*/false) / tokens; },
+      DiagnoseOptions()
+          .learning_rate(warmup > 0 || updates == 0 ? config.lr
+                                                    : learning_rate(config, updates + 1))
+          .warmup_steps(warmup)
+          .beta1(config.beta1)
+          .beta2(config.beta2)
+          .eps(config.eps)
+          .clip_norm(config.clip_norm));
 }
 
 void say_what_is_trained(const Config& config,
@@ -202,7 +218,13 @@ Ending run(const Config& config,
   say_what_is_trained(config, model, tokenizer, text, device, progress);
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, tokenizer); };
   trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
-  trainee.advice = [&] { return advice(config); };
+  trainee.diagnose = [&] {
+    const auto sequences =
+        text.epoch(0, config.batch_size, static_cast<uint64_t>(config.seed)).front();
+    const auto count = static_cast<int64_t>(sequences.size());
+    const auto rows = to_tensor(text.rows(sequences), count, text.length() + 1, device);
+    return diagnose_model(model, rows, config, loop.updates());
+  };
   trainee.update_seconds = true;
   return loop.run(std::move(trainee));
 }

@@ -7,6 +7,7 @@
 #include "common/text.hpp"
 #include "common/vocabulary.hpp"
 #include "config.hpp"
+#include "doctor.hpp"
 #include "export.hpp"
 #include "import.hpp"
 #include "measure.hpp"
@@ -31,6 +32,7 @@
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -241,6 +243,52 @@ struct VocabularyCommand {
   std::string output;
 };
 
+struct DoctorCommand {
+  explicit DoctorCommand(CLI::App& app)
+      : command(app.add_subcommand(
+            "doctor", "say whether a training will diverge, where, and what mends it")) {
+    words.add_to(*command, [](const std::string&) { return true; });
+    command->add_option("--html", html, "where a page with curves, heat maps and a table goes");
+    command->add_option("--json", json, "where all numbers go, as JSON");
+    command->add_option("--csv", csv, "where a table of the sub-layers goes");
+  }
+
+  void run() const {
+    for (const auto& file : {html, json, csv}) {
+      if (!file.empty()) check_writable(file);  // before what takes time
+    }
+    auto config = words.over({});
+    std::optional<TrainedModel> trained;
+    if (!config.run_dir.empty()) {
+      trained = load_trained(config.run_dir, config.device);
+      config = words.over(trained->config);
+      check_same_model(trained->config, resolved(config), "the model of " + config.run_dir);
+    } else {
+      config = words.over(with_preset(config, config));
+      config.run_dir = ".";  // of no meaning here
+    }
+    config = resolved(config);
+    const auto diagnosis = doctor(config, trained);
+    write_file("", fmt::format("{}", diagnosis.verdict()));
+    if (!html.empty()) write_file(html, diagnosis.to_html(page_title(config)));
+    if (!json.empty()) write_file(json, diagnosis.to_json());
+    if (!csv.empty()) write_file(csv, diagnosis.to_csv());
+  }
+
+  static std::string page_title(const Config& config) {
+    return fmt::format("{}, {}+{} layers, rate {:g}, warm-up {}",
+                       configured_scheme(config).title,
+                       config.encoder_layers,
+                       config.decoder_layers,
+                       *config.lr,
+                       *config.warmup);
+  }
+
+  CLI::App* command;
+  SettingWords<Config> words;
+  std::string html, json, csv;
+};
+
 struct MeasureCommand {
   explicit MeasureCommand(CLI::App& app)
       : command(app.add_subcommand(
@@ -292,6 +340,7 @@ int run(int argc, char** argv) {
   ScorePairsCommand score_pairs_command(app);
   VocabularyCommand vocabulary_command(app);
   MeasureCommand measure_command(app);
+  DoctorCommand doctor_command(app);
   ListCommand schemes_command(app, "schemes", "list the schemes that --scheme takes", schemes());
   ListCommand inits_command(app, "inits", "list the initial weights that --init takes", inits());
   ListCommand tasks_command(app, "tasks", "list the tasks that --task takes", presets());
@@ -310,6 +359,7 @@ int run(int argc, char** argv) {
   if (*score_pairs_command.command) score_pairs_command.run();
   if (*vocabulary_command.command) vocabulary_command.run();
   if (*measure_command.command) measure_command.run();
+  if (*doctor_command.command) doctor_command.run();
   if (*schemes_command.command) schemes_command.run();
   if (*inits_command.command) inits_command.run();
   if (*tasks_command.command) tasks_command.run();

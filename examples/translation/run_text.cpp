@@ -97,4 +97,20 @@ RunText read_text(const Config& config, std::optional<Vocabularies> stored, Prog
   return {std::move(train), std::move(valid), std::move(vocabularies), std::move(texts)};
 }
 
+BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) {
+  BatchOptions options;
+  options.batch_tokens = config.batch_tokens;
+  options.max_length = config.max_length;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.shapes = *config.batch_shapes;
+  try {
+    return {pairs, options};
+  } catch (const std::invalid_argument&) {
+    throw ConfigError(
+        fmt::format("--source: expected pairs of at most --max-length {} pieces, but none is in {}",
+                    config.max_length,
+                    names(config.source, config.target)));
+  }
+}
+
 }  // namespace evenkeel::examples::translation

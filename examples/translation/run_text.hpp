@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "batches.hpp"
 #include "common/fingerprint.hpp"
 #include "common/progress.hpp"
 #include "config.hpp"
@@ -26,6 +27,9 @@ struct RunText {
 /// ConfigError for validation text without a pair that fits. Says what takes time and what is left
 /// out.
 RunText read_text(const Config& config, std::optional<Vocabularies> stored, Progress& progress);
+
+/// The batches of a config's training text. Throws ConfigError if no pair fits.
+BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs);
 
 /// The files of a text as errors have them; there may be none of targets.
 std::string names(const std::vector<std::string>& source, const std::vector<std::string>& target);

@@ -14,6 +14,7 @@
 #include "common/train_loop.hpp"
 #include "common/update_step.hpp"
 #include "common/validator.hpp"
+#include "doctor.hpp"
 #include "import.hpp"
 #include "model.hpp"
 #include "run_folder.hpp"
@@ -31,7 +32,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,36 +59,6 @@ void check_same_vocabularies(const Checkpoint& checkpoint,
   check("vocabulary", run.vocabulary, asked.vocabulary, &Vocabularies::source);
   check("source-vocabulary", run.source_vocabulary, asked.source_vocabulary, &Vocabularies::source);
   check("target-vocabulary", run.target_vocabulary, asked.target_vocabulary, &Vocabularies::target);
-}
-
-BatchSchedule schedule_of(const Config& config, const std::vector<Pair>& pairs) {
-  BatchOptions options;
-  options.batch_tokens = config.batch_tokens;
-  options.max_length = config.max_length;
-  options.seed = static_cast<uint64_t>(config.seed);
-  options.shapes = *config.batch_shapes;
-  try {
-    return {pairs, options};
-  } catch (const std::invalid_argument&) {
-    throw ConfigError(
-        fmt::format("--source: expected pairs of at most --max-length {} pieces, but none is in {}",
-                    config.max_length,
-                    names(config.source, config.target)));
-  }
-}
-
-std::string advice(const Config& config, const Scheme& scheme) {
-  const auto last = Position::decoder(config.decoder_layers, config.decoder_layers - 1, 2)
-                        .with_encoder(config.encoder_layers);
-  const bool grows = scheme.norms(last).sum && scheme.shortcut(last).kind == Gain::Kind::kOne;
-  return fmt::format(
-      "try {}a lower --lr than {:g}, a longer --warmup than {}, or --clip-norm below "
-      "{:g}{}",
-      grows ? "a --scheme for deep models, such as admin-o1 or tfixup; or " : "",
-      *config.lr,
-      *config.warmup,
-      config.clip_norm > 0.0 ? config.clip_norm : 1.0,
-      config.computes_in_half() ? ", or --dtype float32" : "");
 }
 
 void say_what_is_trained(const Config& config,
@@ -210,15 +180,18 @@ Ending run(const Config& config,
   trainee.window_values = [&]() -> std::map<std::string, double> {
     return {{"padding", padding.take()}};
   };
-  trainee.advice = [&] { return advice(config, model->scheme()); };
   TrainLoop loop(config, folder, text.texts, progress, source, step, validator);
+  const auto first_batch = [&] { return make_batch(text.train.pairs, schedule.epoch(0).front()); };
+  trainee.diagnose = [&] {
+    return diagnose_model(model, first_batch(), config, loop.updates(), device);
+  };
   std::optional<AdminProfile> profile;
   if (checkpoint) {
     loop.resume(*checkpoint, folder.last, accept_changed_text);
     const auto found = checkpoint->texts.find("profile");
     if (found != checkpoint->texts.end()) trainee.texts["profile"] = found->second;
   } else if (model->scheme().profiled && !initial) {
-    const auto batch = make_batch(text.train.pairs, schedule.epoch(0).front());
+    const auto batch = first_batch();
     profile = profiled(model, config.admin_profile, [&] {
       summed_loss(*model, to_tensors(batch, device), /*bfloat16=*/false, config.label_smoothing);
     });

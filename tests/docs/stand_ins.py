@@ -31,6 +31,7 @@ BEFORE = {
         "\"${EVENKEEL_PYTHON:-python3}\" -c 'import ctranslate2, sentencepiece'",
         "python3 evenkeel/examples/translation/number_words.py text",
     ],
+    "docs/doctor.md": [TEXT],
     "docs/trainer.md": [CHECKOUT, TEXT],
 }
 
@@ -61,7 +62,7 @@ STAND_INS = [
     ),
     (r"build/benchmarks/(\w+)( .*)?", r"test -s evenkeel/benchmarks/\1.cpp", "needs a GPU, or minutes of a quiet machine"),
     (r"python3 (benchmarks/\w+\.py)", r"python3 -m py_compile evenkeel/\1", "needs a GPU"),
-    (r"python3 (benchmarks/(own_model|beam_search|train_step)\.py) .*", r"python3 -m py_compile evenkeel/\1", "takes minutes to half an hour"),
+    (r"python3 (benchmarks/(own_model|beam_search|train_step|doctor)\.py) .*", r"python3 -m py_compile evenkeel/\1", "takes minutes to half an hour"),
     (
         r"\./scripts/demo",
         "python3 evenkeel/examples/translation/number_words.py text 3000; "
@@ -96,6 +97,11 @@ STAND_INS = [
         r"evenkeel-translate train --init-from opus-mt-de-en --source train.de.gz --target train.en.gz \1 --max-steps 5 "
         r"--batch-tokens 500 --device cpu \2",
         "there is neither an OPUS-MT model nor other text",
+    ),
+    (
+        r"(evenkeel-translate doctor .*)-layers 18 (.*)-layers 18 (.*)",
+        rf"\1-layers 2 \2-layers 2 \3 {SMALL} --device cpu && test -s doctor.html -a -s doctor.json -a -s doctor.csv",
+        "18 layers of width 512 take minutes on a CPU",
     ),
     (
         r"(evenkeel-translate train --init-from .*) --source news.de.gz --target news.en.gz (.*) --max-steps 2000 (.*)",

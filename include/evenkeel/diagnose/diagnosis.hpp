@@ -98,6 +98,7 @@ struct Diagnosis;
 namespace detail {
 
 inline Verdict judge(const Diagnosis& diagnosis);
+inline std::vector<std::string> advice_for(const Diagnosis& diagnosis);
 inline std::string json_of(const Diagnosis& diagnosis);
 inline std::string csv_of(const Diagnosis& diagnosis);
 inline std::string html_of(const Diagnosis& diagnosis, const std::string& title);
@@ -116,6 +117,8 @@ struct Diagnosis {
 
   /// What these numbers come to.
   Verdict verdict() const { return detail::judge(*this); }
+  /// What mends a training of this model that diverges, whatever the verdict, the best first.
+  std::vector<std::string> advice() const { return detail::advice_for(*this); }
   /// Everything, with the verdict; a number that is not finite is null.
   std::string to_json() const { return detail::json_of(*this); }
   /// The sub-layers, one a line below a line of names; a number that is not finite is empty.

@@ -57,9 +57,16 @@ class TrainLoopTest : public ::testing::Test {
     loop.open_log();
     Trainee trainee;
     trainee.describe = [](Checkpoint& to) { to.texts["config"] = "small"; };
-    trainee.advice = [&] {
-      ++advised_;
-      return std::string("try something else");
+    trainee.diagnose = [&] {
+      ++diagnosed_;
+      Diagnosis diagnosis;
+      diagnosis.sublayers.resize(2);
+      diagnosis.sublayers[0].output.kurtosis = 3.0;
+      diagnosis.sublayers[1].output.kurtosis = 7.0;
+      diagnosis.sublayers[1].shortcut_gain = 2.0;
+      diagnosis.trial.resize(2);
+      diagnosis.trial[0].gradient_norm = 0.5;
+      return diagnosis;
     };
     if (lr_factor_) trainee.lr_factor = lr_factor_;
     const auto ending = loop.run(trainee);
@@ -108,7 +115,7 @@ class TrainLoopTest : public ::testing::Test {
   std::function<double(int64_t stalled)> lr_factor_;
   torch::Tensor weight_;
   int64_t done_ = 0;  // updates before the one that runs
-  int advised_ = 0;
+  int diagnosed_ = 0;
   std::FILE* quiet_;
 };
 
@@ -118,6 +125,26 @@ TEST_F(TrainLoopTest, EndsBySteps) {
   EXPECT_EQ(step_of(files().last), "10");
   EXPECT_EQ(step_of(files().earlier(8)), "8");
   EXPECT_EQ(load_checkpoint(files().last).texts.at("config"), "small");
+}
+
+TEST_F(TrainLoopTest, WithADoctorTheLogHasItsVerdictAndWhatItMeasuresAtValidations) {
+  settings_.valid_every = 5;
+  measure([](int64_t updates) { return static_cast<double>(updates); });
+  ASSERT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(diagnosed_, 0);
+  EXPECT_TRUE(logged("doctor", "step").empty());
+
+  settings_.run_dir = folder_ / "doctor";
+  std::filesystem::create_directory(settings_.run_dir);
+  settings_.doctor = true;
+  ASSERT_EQ(run(), Ending::kFinished);
+  EXPECT_EQ(diagnosed_, 3);
+  EXPECT_EQ(logged("doctor", "step"), (std::vector<double>{0}));
+  EXPECT_EQ(logged("valid", "step"), (std::vector<double>{5, 10}));
+  EXPECT_EQ(logged("valid", "kurtosis"), (std::vector<double>{7, 7}));
+  EXPECT_EQ(logged("valid", "gradient_norm"), (std::vector<double>{0.5, 0.5}));
+  EXPECT_EQ(logged("valid", "shortcut_gain"), (std::vector<double>{1.5, 1.5}));
+  EXPECT_EQ(logged("valid", "branch_gain"), (std::vector<double>{1, 1}));
 }
 
 TEST_F(TrainLoopTest, LogsTheGradientsNormAndMemoryAndTheSameForTensorBoard) {
@@ -182,7 +209,7 @@ TEST_F(TrainLoopTest, GoesBackAfterADivergenceWithHalfTheRate) {
   EXPECT_EQ(logged("went_back", "lr_scale"), (std::vector<double>{0.5}));
   EXPECT_EQ(logged("train", "step"), (std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
   EXPECT_TRUE(weight_.isfinite().all().item<bool>());
-  EXPECT_EQ(advised_, 0);
+  EXPECT_EQ(diagnosed_, 0);
 }
 
 TEST_F(TrainLoopTest, ADivergenceThatGoesOnEndsWithAdviceAndAGoodCheckpoint) {
@@ -191,7 +218,7 @@ TEST_F(TrainLoopTest, ADivergenceThatGoesOnEndsWithAdviceAndAGoodCheckpoint) {
     return done >= 6 ? loss * std::nan("") : loss;
   };
   EXPECT_EQ(run(), Ending::kDiverged);
-  EXPECT_EQ(advised_, 1);
+  EXPECT_EQ(diagnosed_, 1);
   // First to 4; to 0, with which the log of that is gone; to 4 as it came out of 0.
   EXPECT_EQ(logged("went_back", "step"), (std::vector<double>{0, 4}));
   EXPECT_EQ(logged("went_back", "lr_scale"), (std::vector<double>{0.25, 0.125}));

@@ -71,6 +71,18 @@ TEST(VerdictTest, TokensThatLookAlikeDiverge) {
   // sqrt(0.3 / 0.8) of the rate
   EXPECT_TRUE(says(verdict, "A learning rate of 0.0006 instead of 0.001"));
   EXPECT_TRUE(says(verdict, "A warm-up"));
+
+  // An encoder that has collapsed by its end comes before the decoder.
+  auto both = with_distance(0.9 * limit);
+  both.sublayers[0].trial_token_correlation = 1.0 - 0.1 * limit;
+  for (auto row : {both.sublayers[0], both.sublayers[1]}) {
+    row.position.stack = Stack::kDecoder;
+    both.sublayers.push_back(row);
+  }
+  both.sublayers[0].name = "first";
+  EXPECT_EQ(both.verdict().where, "encoder layer 1, first");
+  both.sublayers[1].trial_token_correlation = 0.5;
+  EXPECT_EQ(both.verdict().where, "decoder layer 1, self_attn");
 }
 
 TEST(VerdictTest, ConfidenceGrowsWithTheDistanceFromTheLimit) {

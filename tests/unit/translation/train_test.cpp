@@ -440,7 +440,25 @@ TEST_F(TrainTest, ARunWithoutAGoodCheckpointEndsWithAdviceAfterTheOldestOfThem) 
   EXPECT_NE(text.find("back at update 10, with 0.5 times"), std::string::npos) << text;
   EXPECT_NE(text.find("back at update 5, with 0.25 times"), std::string::npos) << text;
   EXPECT_NE(text.find("back at update 5, with 0.0625 times"), std::string::npos) << text;
-  EXPECT_NE(text.find("try a "), std::string::npos) << text;
+  EXPECT_NE(text.find("What mends it:\n  The scheme admin-o1"), std::string::npos) << text;
+}
+
+TEST_F(TrainTest, ADoctorSaysItsVerdictFirstAndLeavesTheTrainingAsItIs) {
+  const auto without = short_run();
+  ASSERT_EQ(train(without, false), Ending::kFinished);
+  auto with = without;
+  with.run_dir = folder_ / "doctor";
+  with.doctor = true;
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(train(with, false), Ending::kFinished);
+  const auto text = testing::internal::GetCapturedStderr();
+  EXPECT_LT(text.find("Will train"), text.find("update      1")) << text;
+  const auto log = read_log(with.run_dir);
+  EXPECT_EQ(values(log, "train", "loss"), values(read_log(without.run_dir), "train", "loss"));
+  EXPECT_EQ(values(log, "valid", "loss"), values(read_log(without.run_dir), "valid", "loss"));
+  EXPECT_EQ(values(log, "doctor", "step"), (std::vector<double>{0}));
+  for (const double kurtosis : values(log, "valid", "kurtosis")) EXPECT_GT(kurtosis, 0.0);
+  EXPECT_EQ(values(log, "valid", "gradient_norm").size(), 2U);
 }
 
 TEST_F(TrainTest, WeightsThatBreakInTheLastUpdateAreNotSaved) {

@@ -93,6 +93,13 @@ std::vector<Series> series_of(const Diagnosis& diagnosis, Value&& value) {
   return series;
 }
 
+/// 1 - token correlation, at least what float32 can tell apart.
+inline double distance_of(double token_correlation) {
+  constexpr double kLeastDistance = 1e-9;
+  return std::isfinite(token_correlation) ? std::max(1.0 - token_correlation, kLeastDistance)
+                                          : kNotMeasured;
+}
+
 inline std::string html_curves(const Diagnosis& diagnosis) {
   constexpr auto kSublayer = "sub-layer";
   const auto chart = [&](const char* title, const char* caption, bool log, auto value) {
@@ -105,17 +112,18 @@ inline std::string html_curves(const Diagnosis& diagnosis) {
     return any ? figure(line_chart(title, kSublayer, series, log), caption) : std::string();
   };
   using Row = const SublayerDiagnosis&;
-  std::vector<Series> losses{{"loss", {}}}, correlation{{"token correlation", {}}};
+  std::vector<Series> losses{{"loss", {}}}, distances{{"distance", {}}};
   for (const auto& step : diagnosis.trial) {
     losses[0].values.push_back(step.loss);
-    correlation[0].values.push_back(step.token_correlation);
+    distances[0].values.push_back(distance_of(step.token_correlation));
   }
   std::string html =
       figure(line_chart("Loss before each update that was tried", "update", losses, false),
              "All on one batch: it falls unless updates undo each other.") +
-      figure(line_chart("Token correlation of the output", "update", correlation, false),
-             "Mean cosine of two tokens' outputs. At 1 all tokens look alike, and nothing can be "
-             "told apart.") +
+      figure(
+          line_chart("Distance of tokens, last output", "update", distances, true),
+          "1 - cosine of two tokens' outputs, the mean over pairs. Near 0 all tokens look alike, "
+          "and nothing can be told apart.") +
       chart("Change after one update",
             "Of each output, in its variance; 2 means that nothing is left of it.",
             true,
@@ -132,14 +140,14 @@ inline std::string html_curves(const Diagnosis& diagnosis) {
             "Of the variance of shortcut plus branch.",
             false,
             [](Row row) { return row.share; }) +
-      chart("Token correlation",
-            "Of the outputs, before any update.",
-            false,
-            [](Row row) { return row.output.token_correlation; }) +
-      chart("Token correlation after the updates tried",
-            "Where it reaches 1, the tokens can no longer be told apart.",
-            false,
-            [](Row row) { return row.trial_token_correlation; }) +
+      chart("Distance of tokens",
+            "1 - cosine of two tokens' outputs, before any update.",
+            true,
+            [](Row row) { return distance_of(row.output.token_correlation); }) +
+      chart("Distance of tokens after the updates",
+            "The same after all updates that were tried.",
+            true,
+            [](Row row) { return distance_of(row.trial_token_correlation); }) +
       chart("Activation rms",
             "Of the outputs, centred.",
             true,
@@ -203,7 +211,7 @@ inline std::string html_maps(const Diagnosis& diagnosis) {
                           0.0,
                           high),
                  fmt::format("How much of each branch is left in what a sub-layer reads; a row a "
-                             "sub-layer, the last the output. Darkest: {}.",
+                             "sub-layer, the last the output. Strongest: {}.",
                              shown(high)));
     }
     html += gradient_map(diagnosis, stack.stack);

@@ -45,7 +45,7 @@ inline std::string shown(double value) {
 /// One line of a chart.
 struct Series {
   std::string name;
-  std::vector<double> values;  ///< One for each x; no point where it is not finite.
+  std::vector<double> values;  ///< One for each x; those that are not finite are skipped.
 };
 
 /// The range of an axis and the values at its ticks.
@@ -146,27 +146,24 @@ inline std::string line_chart(const std::string& title,
                    i + 1);
   }
   fmt::format_to(std::back_inserter(svg),
-                 "<text x=\"{}\" y=\"{}\" class=\"tick middle\">{}</text>",
-                 kLeft + kWidth / 2,
+                 "<text x=\"{}\" y=\"{}\" class=\"tick\">{}</text>",
+                 kLeft,
                  kTop + kHeight + 32,
                  html_text(x_label));
-  double legend = 410;
+  double legend = 404;
   for (size_t n = series.size(); n-- > 0;) {
     const auto& line = series[n];
-    std::string points, path;
+    std::string path;
     for (size_t i = 0; i < line.values.size(); ++i) {
-      if (!is_drawn(line.values[i], log)) {
-        points.clear();
-        continue;
-      }
-      path += fmt::format("{}{:.1f} {:.1f}", points.empty() ? "M" : "L", x(i), y(line.values[i]));
-      points = "L";
+      if (!is_drawn(line.values[i], log)) continue;
+      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(i), y(line.values[i]));
     }
     fmt::format_to(std::back_inserter(svg), "<path d=\"{}\" class=\"series s{}\"/>", path, n % 2);
     if (series.size() > 1) {
       fmt::format_to(std::back_inserter(svg),
-                     "<text x=\"{:.0f}\" y=\"14\" class=\"tick end t{}\">{}</text>",
+                     "<text x=\"{:.0f}\" y=\"{}\" class=\"tick end t{}\">{}</text>",
                      legend,
+                     kTop + kHeight + 32,
                      n % 2,
                      html_text(line.name));
       legend -= 8.0 * static_cast<double>(line.name.size()) + 10.0;
@@ -192,7 +189,7 @@ inline std::string heat_map(const std::string& title,
   };
   const size_t across = together(columns), down = together(cells.size());
   const size_t wide = (columns + across - 1) / across, tall = (cells.size() + down - 1) / down;
-  const double left = row_names.empty() ? 30 : 118;
+  const double left = row_names.empty() ? 30 : 138;
   const double width = (404.0 - left) / static_cast<double>(std::max<size_t>(wide, 1));
   const double height =
       row_names.empty() ? 250.0 / static_cast<double>(std::max<size_t>(tall, 1)) : 18.0;
