@@ -23,6 +23,7 @@
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
+#include <torch/nn/modules/transformer.h>
 #include <torch/nn/modules/transformercoder.h>
 #include <torch/nn/modules/transformerlayer.h>
 #include <torch/types.h>
@@ -318,6 +319,33 @@ TEST_P(DiagnoseTest, TorchNnsLayersAreSeenByTheirOperators) {
       EXPECT_NEAR(found.stacks[0].dependency[i][j], expected.stacks[0].dependency[i][j], 1e-3);
     }
   }
+}
+
+TEST_P(DiagnoseTest, TorchNnsTransformerIsSeenWithItsCrossAttention) {
+  auto model = on_device(torch::nn::Transformer(torch::nn::TransformerOptions(8, 2)
+                                                    .num_encoder_layers(2)
+                                                    .num_decoder_layers(2)
+                                                    .dim_feedforward(12)));
+  const auto src = randn({5, 3, 8});
+  const auto tgt = randn({4, 3, 8});
+  const auto by = randn({4, 3, 8});
+  const auto found = diagnose(model, [&] { return (model->forward(src, tgt) * by).mean(); });
+  ASSERT_EQ(found.sublayers.size(), 10U);
+  for (size_t i = 0; i < 10; ++i) {
+    SCOPED_TRACE(i);
+    const auto& row = found.sublayers[i];
+    EXPECT_TRUE(std::isfinite(row.input_variance + row.branch_variance + row.output_change));
+    EXPECT_TRUE(std::isfinite(row.step_change + row.output.kurtosis));
+    EXPECT_GT(row.gradient_norm, 0.0);
+    EXPECT_GT(row.share, 0.0);
+    const bool attends = row.position.kind != SublayerKind::kFeedForward;
+    EXPECT_EQ(row.attention_entropy.size(), attends ? 1U : 0U);
+    EXPECT_EQ(std::isfinite(row.dead_units), !attends);
+  }
+  // What cross-attention reads as its shortcut is the decoder's stream, not the encoder's output.
+  EXPECT_EQ(found.sublayers[5].position.kind, SublayerKind::kCrossAttention);
+  EXPECT_EQ(found.stacks[0].dependency.size(), 5U);
+  EXPECT_EQ(found.stacks[1].dependency.size(), 7U);
 }
 
 TEST_P(DiagnoseTest, AUsersOwnBlockIsSeenWithItsResidualAndWithout) {
