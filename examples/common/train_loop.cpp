@@ -6,11 +6,11 @@
 #include "model_values.hpp"
 #include "stop_signal.hpp"
 
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -234,8 +234,9 @@ void TrainLoop::say_advice() {
   try {
     progress_.line("What mends it:");
     for (const auto& advice : trainee_.diagnose().advice()) progress_.line("  " + advice);
-  } catch (const c10::Error& error) {  // such as too little memory: the run ends as it has to
-    progress_.line(std::string("  not known: ") + error.what_without_backtrace());
+  } catch (const std::exception& error) {  // such as too little memory: the run ends as it has to
+    const std::string text = error.what();
+    progress_.line("  not known: " + text.substr(0, text.find('\n')));
   }
 }
 

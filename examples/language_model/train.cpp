@@ -92,6 +92,9 @@ Diagnosis diagnose_model(nn::LanguageModel<>& model,
                          const Config& config,
                          int64_t updates) {
   const auto warmup = std::max<int64_t>(warmup_updates(config) - updates, 0);
+  const double next = learning_rate(config, updates + 1);
+  // a schedule may end at 0
+  const double rate = warmup > 0 || updates == 0 || next <= 0.0 ? config.lr : next;
   const auto tokens = static_cast<double>(rows.size(0) * (rows.size(1) - 1));
   // Weights of bfloat16 would round away what the updates change.
   auto measured = config.has_half_weights() ? float32_copy(model) : model;
@@ -99,8 +102,7 @@ Diagnosis diagnose_model(nn::LanguageModel<>& model,
       measured,
       [&] { return summed_loss(*measured, rows, /*bfloat16=*/false) / tokens; },
       DiagnoseOptions()
-          .learning_rate(warmup > 0 || updates == 0 ? config.lr
-                                                    : learning_rate(config, updates + 1))
+          .learning_rate(rate)
           .warmup_steps(warmup)
           .beta1(config.beta1)
           .beta2(config.beta2)

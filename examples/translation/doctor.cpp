@@ -25,9 +25,9 @@ Diagnosis diagnose_model(nn::Transformer<>& model,
                          int64_t updates,
                          torch::Device device) {
   const auto warmup = std::max<int64_t>(*config.warmup - updates, 0);
-  const double rate = warmup > 0 || updates == 0
-                          ? *config.lr
-                          : learning_rate(config, updates + 1, *config.lr, *config.warmup);
+  const double next = learning_rate(config, updates + 1, *config.lr, *config.warmup);
+  // a schedule may end at 0
+  const double rate = warmup > 0 || updates == 0 || next <= 0.0 ? *config.lr : next;
   const auto options = DiagnoseOptions()
                            .learning_rate(rate)
                            .warmup_steps(warmup)

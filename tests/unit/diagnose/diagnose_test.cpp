@@ -436,6 +436,19 @@ TEST_P(DiagnoseTest, TheModelComesBackAlsoWhenTheLossThrows) {
   }
 }
 
+TEST_P(DiagnoseTest, ARateBeyondAllBoundsMakesTheLossGrow) {
+  auto model = on_device(nn::Encoder<PreNorm>(test::small_stack(1)));
+  const auto loss = loss_of(model, randn({2, 5, 8}));
+  for (const double rate : {1e12, 1e39}) {
+    const auto found = diagnose(model, loss, DiagnoseOptions().learning_rate(rate));
+    EXPECT_FALSE(std::isfinite(found.trial.back().loss) && found.trial.back().loss < 1e3);
+    EXPECT_EQ(found.verdict().outcome, Outcome::kDiverges);
+    EXPECT_FALSE(found.advice().empty());
+    EXPECT_NE(found.to_json().find("\"verdict\""), std::string::npos);
+    EXPECT_NE(found.to_html().find("Will diverge"), std::string::npos);
+  }
+}
+
 TEST_P(DiagnoseTest, WhatCannotBeMeasuredIsAnError) {
   auto model = on_device(nn::Encoder<PostNorm>(test::small_stack(1)));
   const auto x = randn({2, 5, 8});

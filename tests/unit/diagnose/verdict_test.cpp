@@ -43,6 +43,7 @@ Diagnosis with_distance(double distance) {
   StackDiagnosis stack;
   stack.num_res_layers = 2;
   stack.step_change = 0.8;
+  stack.sum_of_shares = 3.0;
   found.stacks.push_back(stack);
   found.trial.push_back({1e-3, 7.0, 1.0, 0.5});
   found.trial.push_back({0.0, 6.0, kNotMeasured, 1.0 - distance});
@@ -67,7 +68,12 @@ TEST(VerdictTest, TokensThatLookAlikeDiverge) {
   EXPECT_EQ(verdict.where, "encoder layer 3, feed_forward");
   EXPECT_TRUE(says(verdict, "Will diverge: the output collapses to the same vector"));
   EXPECT_TRUE(says(verdict, "It begins in the encoder layer 3, feed_forward."));
-  EXPECT_TRUE(says(verdict, "The scheme admin-o1"));
+  EXPECT_TRUE(says(verdict,
+                   "The scheme admin-o1: its shortcuts keep the sum of the branches' "
+                   "shares, here 3, from growing with depth."));
+  auto small = with_distance(0.9 * limit);
+  small.stacks[0].sum_of_shares = 0.9;
+  EXPECT_FALSE(says(small.verdict(), "scheme"));
   // sqrt(0.3 / 0.8) of the rate
   EXPECT_TRUE(says(verdict, "A learning rate of 0.0006 instead of 0.001"));
   EXPECT_TRUE(says(verdict, "A warm-up"));
@@ -103,6 +109,7 @@ TEST(VerdictTest, ALossThatGrowsDivergesWhateverTheTokens) {
     auto found = with_distance(0.5);
     found.trial.back().loss = loss;
     for (auto& row : found.sublayers) row.norm_at_sum = row.has_norm = false;
+    found.stacks[0].sum_of_shares = kNotMeasured;
     const auto verdict = found.verdict();
     EXPECT_EQ(verdict.outcome, Outcome::kDiverges);
     EXPECT_TRUE(says(verdict, "the loss grows without bound"));

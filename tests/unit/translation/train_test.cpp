@@ -376,7 +376,7 @@ TEST_F(TrainTest, ARunThatDivergesGoesBackWithHalfTheRateThenEndsWithAdvice) {
   const auto text = testing::internal::GetCapturedStderr();
 
   EXPECT_NE(text.find("training diverged"), std::string::npos) << text;
-  EXPECT_NE(text.find("a lower --lr than 1e+39"), std::string::npos) << text;
+  EXPECT_NE(text.find("A lower learning rate than 1e+39"), std::string::npos) << text;
   EXPECT_TRUE(is_finite(RunFolder(config.run_dir).last));
   EXPECT_FALSE(std::filesystem::exists(RunFolder(config.run_dir).best));
   EXPECT_EQ(values(read_log(config.run_dir), "went_back", "lr_scale"),
@@ -440,11 +440,14 @@ TEST_F(TrainTest, ARunWithoutAGoodCheckpointEndsWithAdviceAfterTheOldestOfThem) 
   EXPECT_NE(text.find("back at update 10, with 0.5 times"), std::string::npos) << text;
   EXPECT_NE(text.find("back at update 5, with 0.25 times"), std::string::npos) << text;
   EXPECT_NE(text.find("back at update 5, with 0.0625 times"), std::string::npos) << text;
-  EXPECT_NE(text.find("What mends it:\n  The scheme admin-o1"), std::string::npos) << text;
+  EXPECT_NE(text.find("What mends it:\n  A "), std::string::npos) << text;
 }
 
 TEST_F(TrainTest, ADoctorSaysItsVerdictFirstAndLeavesTheTrainingAsItIs) {
-  const auto without = short_run();
+  auto without = short_run();
+  without.lr_scheduler = "linear";  // whose rate is 0 at the last validation
+  without.warmup = 4;
+  without.decay_steps = 24;
   ASSERT_EQ(train(without, false), Ending::kFinished);
   auto with = without;
   with.run_dir = folder_ / "doctor";

@@ -28,6 +28,9 @@ struct VerdictLimits {
   static constexpr double kOddsSlope = 1.3;
   /// A model diverges if the loss rises to this multiple of the first one in the updates tried.
   static constexpr double kRises = 1.5;
+  /// A stack with norms at the sums whose branches' shares add up to more may do better with larger
+  /// gains of its shortcuts: Admin O(1) is below it at every depth.
+  static constexpr double kManyShares = 1.0;
   /// The change by one update that advice on the learning rate aims at. Without warm-up, Post-LN
   /// stacks of docs/doctor.md trained up to 0.49, and got stuck from 0.78 on.
   static constexpr double kModestChange = 0.3;
@@ -65,12 +68,6 @@ inline const SublayerDiagnosis* where_it_begins(const Diagnosis& diagnosis) {
   return first != nullptr ? first : most;
 }
 
-inline bool all_normed_at_sum(const Diagnosis& diagnosis) {
-  return std::all_of(diagnosis.sublayers.begin(), diagnosis.sublayers.end(), [](const auto& row) {
-    return row.norm_at_sum;
-  });
-}
-
 inline bool any_norm(const Diagnosis& diagnosis) {
   return std::any_of(diagnosis.sublayers.begin(), diagnosis.sublayers.end(), [](const auto& row) {
     return row.has_norm;
@@ -81,30 +78,34 @@ inline bool any_norm(const Diagnosis& diagnosis) {
 inline std::vector<std::string> advice_for(const Diagnosis& diagnosis) {
   const auto& options = diagnosis.options;
   std::vector<std::string> advice;
-  double largest = 0.0;
+  double change = 0.0;
+  double shares = 0.0;
   for (const auto& stack : diagnosis.stacks) {
-    if (std::isfinite(stack.step_change)) largest = std::max(largest, stack.step_change);
+    if (std::isfinite(stack.step_change)) change = std::max(change, stack.step_change);
+    if (std::isfinite(stack.sum_of_shares)) shares = std::max(shares, stack.sum_of_shares);
   }
-  if (all_normed_at_sum(diagnosis)) {
-    advice.emplace_back(
-        "The scheme admin-o1: its shortcuts keep the branches' shares from growing with depth.");
+  if (shares > VerdictLimits::kManyShares) {
+    advice.push_back(
+        fmt::format("The scheme admin-o1: its shortcuts keep the sum of the branches' shares, here "
+                    "{:.2g}, from "
+                    "growing with depth.",
+                    shares));
     advice.emplace_back("A norm at the input of each branch instead: the scheme pre.");
-  } else if (!any_norm(diagnosis)) {
+  }
+  if (!any_norm(diagnosis)) {
     advice.emplace_back(
         "Initial weights by depth, since no norm holds the sums: the scheme tfixup, or a norm: the "
         "scheme pre.");
-  } else {
-    advice.emplace_back("The scheme admin-o1, which bounds the output change at any depth.");
   }
   const double rate = options.learning_rate();
-  if (largest > VerdictLimits::kModestChange) {
+  if (change > VerdictLimits::kModestChange) {
     advice.push_back(fmt::format(
         "A learning rate of {:.1g} instead of {:.2g}: an update then changes the output by about "
         "{} of its variance, instead of {:.2g}.",
-        rate * std::sqrt(VerdictLimits::kModestChange / largest),
+        rate * std::sqrt(VerdictLimits::kModestChange / change),
         rate,
         VerdictLimits::kModestChange,
-        largest));
+        change));
   } else {
     advice.push_back(fmt::format("A lower learning rate than {:.2g}.", rate));
   }

@@ -46,17 +46,20 @@ class TrialAdam {
     const double scale = clip > 0.0 && norm > clip ? clip / norm : 1.0;
     const double first = 1.0 - std::pow(options_.beta1(), steps_);
     const double second = 1.0 - std::pow(options_.beta2(), steps_);
+    const double rate = std::min(learning_rate / first, kHighest);
     for (size_t i = 0; i < parameters_.size(); ++i) {
       if (!gradients[i].defined()) continue;
       const auto gradient = gradients[i] * scale;
       first_[i].mul_(options_.beta1()).add_(gradient, 1.0 - options_.beta1());
       second_[i].mul_(options_.beta2()).addcmul_(gradient, gradient, 1.0 - options_.beta2());
       const auto root = (second_[i] / second).sqrt_().add_(options_.eps());
-      parameters_[i].detach().addcdiv_(first_[i], root, -learning_rate / first);
+      parameters_[i].detach().addcdiv_(first_[i], root, -rate);
     }
   }
 
  private:
+  static constexpr double kHighest = 1e30;  // a rate beyond float32's range is an error of LibTorch
+
   std::vector<torch::Tensor> parameters_, first_, second_;
   DiagnoseOptions options_;
   int64_t steps_ = 0;
