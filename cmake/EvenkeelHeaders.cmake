@@ -28,6 +28,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/branch_report.hpp
     include/evenkeel/diagnose/check_branches.hpp
     include/evenkeel/diagnose/detail/admin_profiler.hpp
+    include/evenkeel/diagnose/detail/columns.hpp
     include/evenkeel/diagnose/detail/dependency.hpp
     include/evenkeel/diagnose/detail/diagnosis_csv.hpp
     include/evenkeel/diagnose/detail/diagnosis_html.hpp
@@ -51,6 +52,7 @@ set(EVENKEEL_HEADERS
     include/evenkeel/diagnose/diagnose.hpp
     include/evenkeel/diagnose/diagnose_options.hpp
     include/evenkeel/diagnose/diagnosis.hpp
+    include/evenkeel/diagnose/diagnosis_parts.hpp
     include/evenkeel/diagnose/largest_input_norm.hpp
     include/evenkeel/diagnose/output_change.hpp
     include/evenkeel/diagnose/output_change_options.hpp

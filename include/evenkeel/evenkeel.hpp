@@ -22,6 +22,7 @@
 #include <evenkeel/diagnose/diagnose.hpp>
 #include <evenkeel/diagnose/diagnose_options.hpp>
 #include <evenkeel/diagnose/diagnosis.hpp>
+#include <evenkeel/diagnose/diagnosis_parts.hpp>
 #include <evenkeel/diagnose/largest_input_norm.hpp>
 #include <evenkeel/diagnose/output_change.hpp>
 #include <evenkeel/diagnose/output_change_options.hpp>

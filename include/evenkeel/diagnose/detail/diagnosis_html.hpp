@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <evenkeel/diagnose/detail/diagnosis_csv.hpp>
+#include <evenkeel/diagnose/detail/columns.hpp>
 #include <evenkeel/diagnose/detail/svg.hpp>
 #include <evenkeel/diagnose/diagnosis.hpp>
 

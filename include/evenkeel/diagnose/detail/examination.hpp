@@ -7,7 +7,7 @@
 #include <evenkeel/diagnose/detail/numbers.hpp>
 #include <evenkeel/diagnose/detail/sublayer_parts.hpp>
 #include <evenkeel/diagnose/detail/sublayer_watch.hpp>
-#include <evenkeel/diagnose/diagnosis.hpp>
+#include <evenkeel/diagnose/diagnosis_parts.hpp>
 
 #include <torch/types.h>
 
