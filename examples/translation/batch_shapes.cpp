@@ -35,6 +35,8 @@ std::vector<BatchShape> choose_shapes(const std::vector<RowLengths>& pairs,
   if (pairs.empty()) return {};
   std::vector<int64_t> sources;
   std::vector<int64_t> targets;
+  sources.reserve(pairs.size());
+  targets.reserve(pairs.size());
   int64_t entries = 0;
   for (const auto& lengths : pairs) {
     sources.push_back(lengths.source);
@@ -47,6 +49,7 @@ std::vector<BatchShape> choose_shapes(const std::vector<RowLengths>& pairs,
   const auto source_cuts = quantiles(std::move(sources));
   const auto target_cuts = quantiles(std::move(targets));
   std::vector<BatchShape> candidates;
+  candidates.reserve(source_cuts.size() * target_cuts.size());
   for (const auto source : source_cuts) {
     for (const auto target : target_cuts) {
       const auto rows = std::max<int64_t>(batch_tokens / std::max(source, target), 1);
@@ -63,6 +66,7 @@ std::vector<BatchShape> choose_shapes(const std::vector<RowLengths>& pairs,
     int64_t entries;  // of a row, in the best shape so far
   };
   std::vector<Cell> cells;
+  cells.reserve(counts.size());
   for (const auto& [lengths, number] : counts) {
     cells.push_back({{lengths.first, lengths.second}, number, candidates.back().entries()});
   }

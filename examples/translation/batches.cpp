@@ -126,6 +126,7 @@ BatchSchedule::BatchSchedule(const std::vector<Pair>& pairs, const BatchOptions&
   }
   if (options.shapes == 0) return;
   std::vector<RowLengths> lengths;
+  lengths.reserve(kept_.size());
   for (const auto pair : kept_) lengths.push_back(lengths_[static_cast<std::size_t>(pair)]);
   shapes_ = choose_shapes(lengths, options.shapes, options.batch_tokens);
 }

@@ -252,6 +252,7 @@ class Doctor {
     const torch::NoGradGuard no_grad;
     const auto entries = matrix_entries(anatomy_);
     std::vector<torch::Tensor> weights;
+    weights.reserve(entries.size());
     for (const auto* entry : entries) weights.push_back(entry->rows().clone());
     TrialAdam(parameters_, found_.options)
         .step(gradients, found_.trial.front().gradient_norm, found_.options.learning_rate());

@@ -84,8 +84,9 @@ inline Axis axis_for(const std::vector<Series>& series, bool log) {
     axis.low = std::floor(low);
     axis.high = std::max(std::ceil(high), axis.low + 1.0);
     const double step = std::max(1.0, std::ceil((axis.high - axis.low) / 5.0));
-    for (double at = axis.low; at <= axis.high; at += step) {
-      axis.ticks.push_back(std::pow(10.0, at));
+    const auto steps = static_cast<int>((axis.high - axis.low) / step);
+    for (int i = 0; i <= steps; ++i) {
+      axis.ticks.push_back(std::pow(10.0, axis.low + step * static_cast<double>(i)));
     }
     return axis;
   }
@@ -120,14 +121,13 @@ inline std::string line_chart(const std::string& title,
                               : kWidth / 2.0);
   };
   const auto y = [&](double value) { return kTop + kHeight * (1.0 - axis.share(value)); };
-  auto svg = fmt::format(
-      "<svg viewBox=\"0 0 410 240\" role=\"img\" aria-label=\"{0}\">"
-      "<text x=\"0\" y=\"14\" class=\"title\">{0}</text>",
-      html_text(title));
+  auto svg = fmt::format(R"(<svg viewBox="0 0 410 240" role="img" aria-label="{0}">)"
+                         R"(<text x="0" y="14" class="title">{0}</text>)",
+                         html_text(title));
   for (const double tick : axis.ticks) {
     fmt::format_to(std::back_inserter(svg),
-                   "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" class=\"grid\"/>"
-                   "<text x=\"{3}\" y=\"{4:.1f}\" class=\"tick end\">{5}</text>",
+                   R"(<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" class="grid"/>)"
+                   R"(<text x="{3}" y="{4:.1f}" class="tick end">{5}</text>)",
                    kLeft,
                    kLeft + kWidth,
                    y(tick),
@@ -140,13 +140,13 @@ inline std::string line_chart(const std::string& title,
   if (count > 1) ticks.push_back(count - 1);
   for (const auto i : ticks) {
     fmt::format_to(std::back_inserter(svg),
-                   "<text x=\"{:.1f}\" y=\"{}\" class=\"tick middle\">{}</text>",
+                   R"(<text x="{:.1f}" y="{}" class="tick middle">{}</text>)",
                    x(i),
                    kTop + kHeight + 16,
                    i + 1);
   }
   fmt::format_to(std::back_inserter(svg),
-                 "<text x=\"{}\" y=\"{}\" class=\"tick\">{}</text>",
+                 R"(<text x="{}" y="{}" class="tick">{}</text>)",
                  kLeft,
                  kTop + kHeight + 32,
                  html_text(x_label));
@@ -158,10 +158,10 @@ inline std::string line_chart(const std::string& title,
       if (!is_drawn(line.values[i], log)) continue;
       path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(i), y(line.values[i]));
     }
-    fmt::format_to(std::back_inserter(svg), "<path d=\"{}\" class=\"series s{}\"/>", path, n % 2);
+    fmt::format_to(std::back_inserter(svg), R"(<path d="{}" class="series s{}"/>)", path, n % 2);
     if (series.size() > 1) {
       fmt::format_to(std::back_inserter(svg),
-                     "<text x=\"{:.0f}\" y=\"{}\" class=\"tick end t{}\">{}</text>",
+                     R"(<text x="{:.0f}" y="{}" class="tick end t{}">{}</text>)",
                      legend,
                      kTop + kHeight + 32,
                      n % 2,
@@ -194,12 +194,11 @@ inline std::string heat_map(const std::string& title,
   const double height =
       row_names.empty() ? 250.0 / static_cast<double>(std::max<size_t>(tall, 1)) : 18.0;
   const double bottom = 26.0 + height * static_cast<double>(tall);
-  auto svg = fmt::format(
-      "<svg viewBox=\"0 0 410 {:.0f}\" role=\"img\" aria-label=\"{}\">"
-      "<text x=\"0\" y=\"14\" class=\"title\">{}</text>",
-      bottom + 36,
-      html_text(title),
-      html_text(title));
+  auto svg = fmt::format(R"(<svg viewBox="0 0 410 {:.0f}" role="img" aria-label="{}">)"
+                         R"(<text x="0" y="14" class="title">{}</text>)",
+                         bottom + 36,
+                         html_text(title),
+                         html_text(title));
   for (size_t row = 0; row < tall; ++row) {
     for (size_t column = 0; column < wide; ++column) {
       double value = -std::numeric_limits<double>::infinity();
@@ -212,8 +211,8 @@ inline std::string heat_map(const std::string& title,
       if (!std::isfinite(value)) continue;
       const double depth = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 1.0;
       fmt::format_to(std::back_inserter(svg),
-                     "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"{:.2f}\" "
-                     "class=\"heat\" fill-opacity=\"{:.2f}\"/>",
+                     R"(<rect x="{:.1f}" y="{:.1f}" width="{:.2f}" height="{:.2f}" )"
+                     R"(class="heat" fill-opacity="{:.2f}"/>)",
                      left + width * static_cast<double>(column),
                      26.0 + height * static_cast<double>(row),
                      width,
@@ -225,13 +224,13 @@ inline std::string heat_map(const std::string& title,
     if (row_names.empty() && !at_end) continue;
     fmt::format_to(
         std::back_inserter(svg),
-        "<text x=\"{:.0f}\" y=\"{:.1f}\" class=\"tick end\">{}</text>",
+        R"(<text x="{:.0f}" y="{:.1f}" class="tick end">{}</text>)",
         left - 6,
         26.0 + height * (static_cast<double>(row) + 0.5) + 4.0,
         row_names.empty() ? std::to_string(row == 0 ? 1 : cells.size()) : html_text(label));
   }
   fmt::format_to(std::back_inserter(svg),
-                 "<text x=\"{:.0f}\" y=\"{:.1f}\" class=\"tick middle\">{}</text>",
+                 R"(<text x="{:.0f}" y="{:.1f}" class="tick middle">{}</text>)",
                  left + (404.0 - left) / 2,
                  bottom + 18,
                  html_text(x_label));

@@ -33,7 +33,7 @@ inline torch::Tensor sdpa(const torch::Tensor& q,
                           double dropout,
                           bool is_causal = false) {
   if (dropout == 0.0) {
-    const auto y = evenkeel::detail::short_attention({q, k, v, additive, is_causal});
+    auto y = evenkeel::detail::short_attention({q, k, v, additive, is_causal});
     if (y.defined()) return y;
   }
   const auto mask =
