@@ -29,7 +29,7 @@ inline const bool*& fused_residual_guard() {
 /// Returns whether residuals are computed by one kernel where there is one. In this order, the
 /// first that says something decides: this thread's innermost `FusedResidualGuard`, the last
 /// `set_fused_residual()` of any thread, the environment's `EVENKEEL_FUSED_RESIDUAL=0`. By default
-/// they are.
+/// they are. The library's other kernels, for attention, biases and the cross-entropy, obey it too.
 ///
 /// A forward pass asks, and its backward does as the forward did, on whatever thread it runs.
 inline bool fused_residual_enabled() {
