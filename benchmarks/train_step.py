@@ -18,10 +18,13 @@ import tempfile
 from pathlib import Path
 
 PEER = Path(__file__).parent / "train_step" / "python_peer.py"
+sys.path.insert(0, str(PEER.parent))
+import sizes  # noqa: E402
+
 OURS = {
     "eager": ["--cuda-graphs", "0", "--batch-shapes", "0"],
     "graph": [],
-    "weights": ["--dtype", "bfloat16-weights"],
+    "weights": [],  # and --dtype bfloat16-weights
 }
 PYTHON = ("eager", "compile", "graph", "compile-graph")
 
@@ -37,9 +40,15 @@ def run(command):
 def ours(args, mode, folder):
     """Of the log's lines after the warm-up."""
     run_dir = Path(folder) / mode
-    run([args.program, "train", *common(args), *OURS[mode], "--max-steps", "0",
-         "--max-seconds", args.warm_up + args.seconds, "--save-minutes", "0", "--save-every", "0",
-         "--valid-every", "0", "--log-every", "10", "--run-dir", run_dir])
+    source, target = files(args)
+    dtype = "bfloat16-weights" if mode == "weights" else "bfloat16" if args.bfloat16 else "float32"
+    run([args.program, "train", *OURS[mode], "--dtype", dtype, "--scheme", "admin", "--source", source, "--target", target,
+         "--vocabulary", args.vocabulary, "--encoder-layers", args.layers, "--decoder-layers", args.layers,
+         "--embed-dim", args.width, "--dim-feedforward", args.inner, "--num-heads", args.heads,
+         "--dropout", args.dropout, "--batch-tokens", args.tokens, "--max-length", 100, "--device", args.device,
+         "--threads", args.threads, "--lr", "1e-4", "--clip-norm", 0, "--max-steps", 0,
+         "--max-seconds", args.warm_up + args.seconds, "--save-minutes", 0, "--save-every", 0, "--valid-every", 0,
+         "--log-every", 10, "--run-dir", run_dir])
     log = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     lines = [line for line in log if line["event"] == "train" and line["seconds"] >= args.warm_up]
     first, last = lines[0], lines[-1]
@@ -48,22 +57,15 @@ def ours(args, mode, folder):
             "steps": last["step"] - first["step"], "seconds": seconds, "loss": last["loss"]}
 
 
-def common(args):
-    files = args.data / f"train.{args.languages[0]}.gz", args.data / f"train.{args.languages[1]}.gz"
-    return ["--scheme", "admin", "--source", files[0], "--target", files[1], "--vocabulary", args.vocabulary,
-            "--encoder-layers", args.layers, "--decoder-layers", args.layers, "--embed-dim", args.width,
-            "--dim-feedforward", args.inner, "--num-heads", args.heads, "--dropout", args.dropout,
-            "--batch-tokens", args.tokens, "--max-length", 100, "--device", args.device, "--threads", args.threads,
-            "--dtype", "bfloat16" if args.bfloat16 else "float32", "--lr", "1e-4", "--clip-norm", "0"]
+def files(args):
+    return [args.data / f"train.{language}.gz" for language in args.languages]
 
 
 def python(args, mode):
-    sizes = ("layers", "width", "inner", "heads", "tokens", "bfloat16", "threads", "dropout", "device", "seconds")
-    options = [word for name in sizes for word in (f"--{name}", getattr(args, name))]
     warm_up = args.warm_up + (60 if "compile" in mode else 0)
-    done = run([sys.executable, PEER, mode, "--vocabulary", args.vocabulary, "--warm-up", warm_up, "--source",
-                args.data / f"train.{args.languages[0]}.gz", "--target",
-                args.data / f"train.{args.languages[1]}.gz", *options])
+    source, target = files(args)
+    done = run([sys.executable, PEER, mode, "--vocabulary", args.vocabulary, "--source", source, "--target", target,
+                *sizes.as_words({**vars(args), "warm_up": warm_up})])
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -75,23 +77,15 @@ def main():
     parser.add_argument("--vocabulary", help="SentencePiece model; without, one is trained")
     parser.add_argument("--modes", default="eager,graph,weights", help=f"of {', '.join(OURS)}")
     parser.add_argument("--python", default=",".join(PYTHON), help=f"of {', '.join(PYTHON)}")
-    parser.add_argument("--device", default="cuda")
-    for name, value in {"layers": 18, "width": 512, "inner": 1024, "heads": 4, "tokens": 4096, "bfloat16": 1,
-                        "threads": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--warm-up", type=float, default=15)
+    sizes.add_options(parser)
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         if not args.vocabulary:
-            args.vocabulary = ""
-            command = [word for word in common(args) if word]
-            command.remove("--vocabulary")
-            run([args.program, "train", *command, "--vocab-size", "10000", "--max-steps", "1",
-                 "--valid-every", "0", "--run-dir", Path(folder) / "vocabulary"])
-            args.vocabulary = Path(folder) / "vocabulary" / "vocabulary.model"
+            source, target = files(args)
+            args.vocabulary = Path(folder) / "vocabulary.model"
+            run([args.program, "vocabulary", "--source", source, "--target", target, "--vocab-size", 10000,
+                 "--output", args.vocabulary])
         rows = [(f"evenkeel, {mode}", ours(args, mode, folder)) for mode in args.modes.split(",") if mode]
         rows += [(f"Python, {mode}", python(args, mode)) for mode in args.python.split(",") if mode]
     best = max((found["tokens_per_second"] for name, found in rows if name.startswith("Python")), default=0)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import sentencepiece
+import sizes
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -217,13 +218,7 @@ def main():
     parser.add_argument("--vocabulary", required=True)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--device", default="cuda")
-    for name, value in {"layers": 18, "width": 512, "inner": 1024, "heads": 4, "tokens": 4096, "bfloat16": 1,
-                        "threads": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--warm-up", type=float, default=15)
+    sizes.add_options(parser)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
