@@ -138,9 +138,11 @@ set(EVENKEEL_HEADERS
     include/evenkeel/kernels/detail/attention_args.hpp
     include/evenkeel/kernels/detail/attention_form.hpp
     include/evenkeel/kernels/detail/bias_args.hpp
+    include/evenkeel/kernels/detail/bias_form.hpp
     include/evenkeel/kernels/detail/biased_linear.hpp
     include/evenkeel/kernels/detail/cross_entropy_args.hpp
     include/evenkeel/kernels/detail/differentiable_residual.hpp
+    include/evenkeel/kernels/detail/form_key.hpp
     include/evenkeel/kernels/detail/gradients_by_operators.hpp
     include/evenkeel/kernels/detail/head_strides.hpp
     include/evenkeel/kernels/detail/heads.hpp

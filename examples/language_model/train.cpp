@@ -5,6 +5,7 @@
 #include "common/batch_source.hpp"
 #include "common/checkpoint_parts.hpp"
 #include "common/device.hpp"
+#include "common/doctor_options.hpp"
 #include "common/dry_run.hpp"
 #include "common/files.hpp"
 #include "common/fingerprint.hpp"
@@ -30,7 +31,6 @@
 #include <fmt/ranges.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -91,23 +91,14 @@ Diagnosis diagnose_model(nn::LanguageModel<>& model,
                          const torch::Tensor& rows,
                          const Config& config,
                          int64_t updates) {
-  const auto warmup = std::max<int64_t>(warmup_updates(config) - updates, 0);
   const double next = learning_rate(config, updates + 1);
-  // a schedule may end at 0
-  const double rate = warmup > 0 || updates == 0 || next <= 0.0 ? config.lr : next;
   const auto tokens = static_cast<double>(rows.size(0) * (rows.size(1) - 1));
   // Weights of bfloat16 would round away what the updates change.
   auto measured = config.has_half_weights() ? float32_copy(model) : model;
   return diagnose(
       measured,
       [&] { return summed_loss(*measured, rows, /*bfloat16=*/false) / tokens; },
-      DiagnoseOptions()
-          .learning_rate(rate)
-          .warmup_steps(warmup)
-          .beta1(config.beta1)
-          .beta2(config.beta2)
-          .eps(config.eps)
-          .clip_norm(config.clip_norm));
+      doctor_options(config, updates, config.lr, warmup_updates(config), next));
 }
 
 void say_what_is_trained(const Config& config,
@@ -166,6 +157,9 @@ Ending run(const Config& config,
     return TrainBatch{count * text.length(),
                       {to_tensor(text.rows(sequences), count, text.length() + 1, device)}};
   };
+  const auto first_batch = [&] {
+    return batch_of(text.epoch(0, config.batch_size, static_cast<uint64_t>(config.seed)).front());
+  };
   const auto loss_of = [&](const std::vector<torch::Tensor>& tensors) {
     return summed_loss(*model, tensors.front(), bfloat16);
   };
@@ -203,9 +197,8 @@ Ending run(const Config& config,
     const auto found = checkpoint->texts.find("profile");
     if (found != checkpoint->texts.end()) trainee.texts["profile"] = found->second;
   } else if (model->scheme().profiled && !initial) {
-    const auto sequences =
-        text.epoch(0, config.batch_size, static_cast<uint64_t>(config.seed)).front();
-    profile = profiled(model, config.admin_profile, [&] { loss_of(batch_of(sequences).tensors); });
+    const auto batch = first_batch();
+    profile = profiled(model, config.admin_profile, [&] { loss_of(batch.tensors); });
     trainee.texts["profile"] = profile->to_text();
     write_file(folder.profile, profile->to_text());
   }
@@ -221,11 +214,7 @@ Ending run(const Config& config,
   trainee.describe = [&](Checkpoint& to) { describe_model(to, config, tokenizer); };
   trainee.lr_factor = [&](int64_t stalled) { return plateau_factor(config, stalled); };
   trainee.diagnose = [&] {
-    const auto sequences =
-        text.epoch(0, config.batch_size, static_cast<uint64_t>(config.seed)).front();
-    const auto count = static_cast<int64_t>(sequences.size());
-    const auto rows = to_tensor(text.rows(sequences), count, text.length() + 1, device);
-    return diagnose_model(model, rows, config, loop.updates());
+    return diagnose_model(model, first_batch().tensors.front(), config, loop.updates());
   };
   trainee.update_seconds = true;
   return loop.run(std::move(trainee));

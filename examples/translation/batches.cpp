@@ -57,6 +57,11 @@ int64_t row_length(const std::vector<int64_t>& ids) {
   return static_cast<int64_t>(ids.size()) + 1;
 }
 
+// Of all entries, those that are no tokens.
+double share_of_padding(int64_t tokens, int64_t entries) {
+  return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
+}
+
 template <typename T>
 void shuffle(std::vector<T>& items, SplitMix64& random) {
   for (std::size_t i = items.size(); i > 1; --i) {
@@ -226,9 +231,7 @@ void PaddingCount::add(const Batch& batch) {
 }
 
 double PaddingCount::take() {
-  const auto entries = std::exchange(entries_, 0);
-  const auto tokens = std::exchange(tokens_, 0);
-  return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
+  return share_of_padding(std::exchange(tokens_, 0), std::exchange(entries_, 0));
 }
 
 double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& batches) const {
@@ -244,7 +247,7 @@ double BatchSchedule::padding_share(const std::vector<std::vector<int64_t>>& bat
     entries += shape.rows > 0 ? shape.rows * shape.entries()
                               : static_cast<int64_t>(batch.size()) * (most.source + most.target);
   }
-  return entries == 0 ? 0.0 : 1.0 - static_cast<double>(tokens) / static_cast<double>(entries);
+  return share_of_padding(tokens, entries);
 }
 
 }  // namespace evenkeel::examples::translation

@@ -2,6 +2,7 @@
 #include "doctor.hpp"
 
 #include "common/device.hpp"
+#include "common/doctor_options.hpp"
 #include "common/model_values.hpp"
 #include "common/progress.hpp"
 #include "model.hpp"
@@ -13,7 +14,6 @@
 #include <ATen/Parallel.h>
 #include <torch/utils.h>
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -24,17 +24,7 @@ Diagnosis diagnose_model(nn::Transformer<>& model,
                          const Config& config,
                          int64_t updates,
                          torch::Device device) {
-  const auto warmup = std::max<int64_t>(*config.warmup - updates, 0);
   const double next = learning_rate(config, updates + 1, *config.lr, *config.warmup);
-  // a schedule may end at 0
-  const double rate = warmup > 0 || updates == 0 || next <= 0.0 ? *config.lr : next;
-  const auto options = DiagnoseOptions()
-                           .learning_rate(rate)
-                           .warmup_steps(warmup)
-                           .beta1(config.beta1)
-                           .beta2(config.beta2)
-                           .eps(config.eps)
-                           .clip_norm(config.clip_norm);
   const auto tokens = static_cast<double>(batch.target_tokens);
   const auto tensors = to_tensors(batch, device);
   // Weights of bfloat16 would round away what the updates change.
@@ -44,7 +34,7 @@ Diagnosis diagnose_model(nn::Transformer<>& model,
       [&] {
         return summed_loss(*measured, tensors, /*bfloat16=*/false, config.label_smoothing) / tokens;
       },
-      options);
+      doctor_options(config, updates, *config.lr, *config.warmup, next));
 }
 
 Diagnosis doctor(const Config& config, const std::optional<TrainedModel>& trained) {

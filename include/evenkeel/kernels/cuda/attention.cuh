@@ -21,9 +21,6 @@ constexpr int kWeightsPitch = KEYS + 8;
 constexpr int kTiles = KEYS / 8;
 constexpr float kLog2e = 1.4426950408889634f;
 
-// The score of a key that is not seen: -inf.
-INLINE float never() { return __uint_as_float(0xff800000u); }
-
 INLINE float power_of_two(float exponent) {
   float power;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));

@@ -90,10 +90,7 @@ class AttentionKernel {
   /// it cannot be had.
   static const AttentionKernel* find(const AttentionForm& form) {
     static KernelList<AttentionKernel> kernels("attention of short sequences");
-    const auto make = [&](const Driver& driver, int architecture) {
-      return new AttentionKernel(driver, form, architecture);
-    };
-    return kernels.find(form.key(), static_cast<int>(form.device), make);
+    return kernels.find(form);
   }
 
  private:

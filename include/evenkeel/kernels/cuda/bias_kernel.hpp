@@ -9,6 +9,7 @@
 #include <evenkeel/kernels/cuda/module.hpp>
 #include <evenkeel/kernels/cuda/source_text.hpp>
 #include <evenkeel/kernels/detail/bias_args.hpp>
+#include <evenkeel/kernels/detail/bias_form.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 
@@ -16,28 +17,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <string>
 
-namespace evenkeel::detail {
-
-/// Which kernel of a bias's gradient: one is compiled for each.
-struct BiasForm {
-  uint64_t dim : 16;  ///< Columns.
-  uint64_t type : 2;  ///< Of the gradients: 0 float, 1 bfloat16, 2 half.
-  uint64_t relu : 1;  ///< Is there a ReLU behind the bias.
-  uint64_t device : 8;
-  uint64_t unused : 37;
-
-  uint64_t key() const {
-    uint64_t key = 0;
-    static_assert(sizeof(*this) == sizeof(key));
-    std::memcpy(&key, this, sizeof(key));
-    return key;
-  }
-};
-
-namespace cuda {
+namespace evenkeel::detail::cuda {
 
 /// The kernel of a bias's gradient for one form and one device.
 class BiasKernel {
@@ -93,10 +75,7 @@ class BiasKernel {
   /// it cannot be had.
   static const BiasKernel* find(const BiasForm& form) {
     static KernelList<BiasKernel> kernels("the gradient of a bias");
-    const auto make = [&](const Driver& driver, int architecture) {
-      return new BiasKernel(driver, form, architecture);
-    };
-    return kernels.find(form.key(), static_cast<int>(form.device), make);
+    return kernels.find(form);
   }
 
  private:
@@ -107,6 +86,4 @@ class BiasKernel {
   int64_t most_blocks_ = 1;
 };
 
-}  // namespace cuda
-
-}  // namespace evenkeel::detail
+}  // namespace evenkeel::detail::cuda

@@ -12,8 +12,6 @@
 //   T_LOGITS        type of the logits: 1 bfloat16, 2 half
 EVENKEEL_DEVICE_CODE(kCrossEntropyCode,
 
-INLINE float never() { return __uint_as_float(0xff800000u); }  // -inf
-
 // Of the elements seen so far: the largest, the sum of exp(x - largest), the sum of x.
 struct Seen {
   float largest;

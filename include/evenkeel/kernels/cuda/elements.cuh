@@ -49,6 +49,9 @@ INLINE void let_successor_come() {
   if constexpr (LAUNCH_EARLY) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+// -inf: less than every number.
+INLINE float never() { return __uint_as_float(0xff800000u); }
+
 template <int kType>
 constexpr int kBytes = kType == 0 ? 4 : 2;
 

@@ -90,7 +90,7 @@ class Kernel {
       if (driver.cuLaunchKernelEx == nullptr) tuning.launch_early = false;
       return new Kernel(driver, form, tuning);
     };
-    return kernels.find(form.key(), static_cast<int>(form.device), make);
+    return kernels.find(form_key(form), static_cast<int>(form.device), make);
   }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/driver.hpp>
+#include <evenkeel/kernels/detail/form_key.hpp>
 #include <evenkeel/kernels/detail/platform.hpp>
 
 #include <c10/util/Exception.h>
@@ -21,6 +22,16 @@ class KernelList {
  public:
   /// `what`: what warnings say is not fused.
   explicit KernelList(const char* what) : what_(what) {}
+
+  /// The kernel of that form, which has a `device`; Kernel's constructor makes it of the driver,
+  /// the form and the architecture.
+  template <typename Form>
+  const Kernel* find(const Form& form) {
+    const auto make = [&](const Driver& driver, int architecture) {
+      return new Kernel(driver, form, architecture);
+    };
+    return find(form_key(form), static_cast<int>(form.device), make);
+  }
 
   /// The kernel of that key, which `make(driver, architecture)` makes when it is first asked for;
   /// null, after one warning, where it cannot be had.

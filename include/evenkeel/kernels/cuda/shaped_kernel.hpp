@@ -112,10 +112,7 @@ class ShapedKernel {
   /// it cannot be had.
   static const ShapedKernel* find(const ShapedForm& form) {
     static KernelList<ShapedKernel> kernels("the sum of shaped attention");
-    const auto make = [&](const Driver& driver, int architecture) {
-      return new ShapedKernel(driver, form, architecture);
-    };
-    return kernels.find(form.key(), static_cast<int>(form.device), make);
+    return kernels.find(form);
   }
 
  private:

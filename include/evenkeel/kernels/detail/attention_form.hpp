@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 namespace evenkeel::detail {
 
@@ -17,17 +16,6 @@ struct AttentionForm {
   uint64_t device : 8;
   uint64_t unused : 39;
 
-  uint64_t key() const {
-    uint64_t key = 0;
-    static_assert(sizeof(*this) == sizeof(key));
-    std::memcpy(&key, this, sizeof(key));
-    return key;
-  }
-  static AttentionForm of_key(uint64_t key) {
-    AttentionForm form{};
-    std::memcpy(&form, &key, sizeof(key));
-    return form;
-  }
   int most_keys() const { return 16 << static_cast<int>(keys); }
 };
 

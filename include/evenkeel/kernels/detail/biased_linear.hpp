@@ -2,6 +2,8 @@
 #pragma once
 
 #include <evenkeel/kernels/cuda/bias_kernel.hpp>
+#include <evenkeel/kernels/detail/bias_args.hpp>
+#include <evenkeel/kernels/detail/bias_form.hpp>
 #include <evenkeel/kernels/detail/gradients_by_operators.hpp>
 #include <evenkeel/kernels/detail/residual_args.hpp>
 #include <evenkeel/kernels/detail/residual_call.hpp>
@@ -80,12 +82,12 @@ class BiasedLinear : public torch::autograd::Function<BiasedLinear> {
     return results;
   }
 
-  static BiasForm form_of(const at::Tensor& weight, bool relu) {
+  static BiasForm form_of(const at::Tensor& bias, bool relu) {
     BiasForm form{};
-    form.dim = static_cast<uint64_t>(weight.size(0));
-    form.type = static_cast<uint64_t>(type_code(weight.scalar_type()));
+    form.dim = static_cast<uint64_t>(bias.size(0));
+    form.type = static_cast<uint64_t>(type_code(bias.scalar_type()));
     form.relu = relu;
-    form.device = static_cast<uint64_t>(static_cast<int>(weight.get_device()));
+    form.device = static_cast<uint64_t>(static_cast<int>(bias.get_device()));
     return form;
   }
 
@@ -97,7 +99,7 @@ class BiasedLinear : public torch::autograd::Function<BiasedLinear> {
                               bool relu,
                               at::Tensor& dbias) {
     const cuda::OnDevice on_device(dy.device());
-    const auto& kernel = *cuda::BiasKernel::find(form_of(bias.unsqueeze(1), relu));
+    const auto& kernel = *cuda::BiasKernel::find(form_of(bias, relu));
     const auto rows = dy.size(0);
     const auto columns = dy.size(1);
     const auto sums = at::empty({kernel.blocks(rows), columns}, dy.options().dtype(at::kFloat));
@@ -136,7 +138,7 @@ inline at::Tensor biased_linear(const at::Tensor& x,
                    kernels_know(x, x.device()) && kernels_know(weight, x.device()) &&
                    kernels_know(bias, x.device()) &&
                    !at::autocast::is_autocast_enabled(at::kCUDA) && fused_residual_enabled() &&
-                   cuda::BiasKernel::find(BiasedLinear::form_of(weight, relu)) != nullptr;
+                   cuda::BiasKernel::find(BiasedLinear::form_of(bias, relu)) != nullptr;
   return own ? BiasedLinear::apply(x, weight, bias, relu)
              : linear_by_operators(x, weight, bias, relu);
 }

@@ -27,13 +27,6 @@ struct ResidualForm {
 
   ResidualForm() { std::memset(static_cast<void*>(this), 0, sizeof(*this)); }
 
-  uint64_t key() const {
-    uint64_t key = 0;
-    static_assert(sizeof(*this) == sizeof(key));
-    std::memcpy(&key, this, sizeof(key));
-    return key;
-  }
-
   bool wants(int input) const { return ((wanted >> input) & 1U) != 0U; }
   void want(int input) { wanted |= uint64_t{1} << input; }
   void do_not_want(int input) { wanted &= ~(uint64_t{1} << input); }

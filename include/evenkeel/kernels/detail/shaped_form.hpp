@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 namespace evenkeel::detail {
 
@@ -18,17 +17,6 @@ struct ShapedForm {
   uint64_t device : 8;
   uint64_t unused : 24;
 
-  uint64_t key() const {
-    uint64_t key = 0;
-    static_assert(sizeof(*this) == sizeof(key));
-    std::memcpy(&key, this, sizeof(key));
-    return key;
-  }
-  static ShapedForm of_key(uint64_t key) {
-    ShapedForm form{};
-    std::memcpy(&form, &key, sizeof(key));
-    return form;
-  }
   bool any_float() const { return a == 0U || v == 0U || y == 0U; }
 };
 

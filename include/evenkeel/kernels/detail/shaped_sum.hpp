@@ -44,14 +44,14 @@ class ShapedValues : public torch::autograd::Function<ShapedValues> {
     const std::array<int64_t, 4> strides{};
     const auto of_y = v.options().dtype(type_of_code(form.y)).requires_grad(false);
     context->save_for_backward({sum.v, sum.alpha, sum.beta, sum.gamma});
-    context->saved_data["form"] = static_cast<int64_t>(form.key());
+    context->saved_data["form"] = static_cast<int64_t>(form_key(form));
     return {scaled, at::empty_strided(v.sizes(), strides, of_y)};
   }
 
   static Tensors backward(Context* context, Tensors gradients) {
     const auto saved = context->get_saved_variables();
     const auto key = static_cast<uint64_t>(context->saved_data["form"].toInt());
-    const auto form = ShapedForm::of_key(key);
+    const auto form = form_of_key<ShapedForm>(key);
     ShapedSum sum{saved[0],
                   saved[1],
                   saved[2],

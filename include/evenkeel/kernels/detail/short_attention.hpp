@@ -67,14 +67,18 @@ inline std::optional<AttentionForm> attention_form(const ShortAttention& of) {
   return form;
 }
 
-/// Whether both kernels can be had, and a multiprocessor has the memory for a head.
-inline bool has_attention_kernels(AttentionForm form, int64_t queries, int64_t keys) {
-  for (const uint64_t backward : {0U, 1U}) {
+/// Whether the kernels can be had, and a multiprocessor has the memory for a head; that of backward
+/// only where there will be one.
+inline bool has_attention_kernels(AttentionForm form, const ShortAttention& of) {
+  const auto has = [&](uint64_t backward) {
     form.backward = backward;
     const auto* kernel = cuda::AttentionKernel::find(form);
-    if (kernel == nullptr || !kernel->fits(queries, keys)) return false;
-  }
-  return true;
+    return kernel != nullptr && kernel->fits(of.q.size(2), of.k.size(2));
+  };
+  const bool differentiates =
+      at::GradMode::is_enabled() &&
+      (of.q.requires_grad() || of.k.requires_grad() || of.v.requires_grad());
+  return has(0) && (!differentiates || has(1));
 }
 
 inline AttentionArgs args_of(const ShortAttention& of) {
@@ -142,13 +146,14 @@ class ShortAttentionFunction : public torch::autograd::Function<ShortAttentionFu
     args.of_y = strides_of(y);
     launch_attention(form, q, args);
     context->save_for_backward({q, k, v, of.mask});
-    context->saved_data["form"] = static_cast<int64_t>(form.key());
+    context->saved_data["form"] = static_cast<int64_t>(form_key(form));
     return y;
   }
 
   static Tensors backward(Context* context, Tensors gradients) {
     const auto saved = context->get_saved_variables();
-    auto form = AttentionForm::of_key(static_cast<uint64_t>(context->saved_data["form"].toInt()));
+    auto form =
+        form_of_key<AttentionForm>(static_cast<uint64_t>(context->saved_data["form"].toInt()));
     ShortAttention of{saved[0], saved[1], saved[2], saved[3], form.causal != 0U};
     Tensors results(5);
     const auto& dy = gradients[0];
@@ -182,7 +187,7 @@ class ShortAttentionFunction : public torch::autograd::Function<ShortAttentionFu
 inline at::Tensor short_attention(const ShortAttention& of) {
   if (!fused_residual_enabled()) return {};
   const auto form = attention_form(of);
-  if (!form || !has_attention_kernels(*form, of.q.size(2), of.k.size(2))) return {};
+  if (!form || !has_attention_kernels(*form, of)) return {};
   const auto mask = of.mask.defined() ? std::optional<at::Tensor>(of.mask) : std::nullopt;
   return ShortAttentionFunction::apply(of.q, of.k, of.v, mask, *form);
 }
