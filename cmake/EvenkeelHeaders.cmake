@@ -254,10 +254,12 @@ set(EVENKEEL_HEADERS
     include/evenkeel/train/detail/cuda_graph.hpp
     include/evenkeel/train/detail/fused_adam_file.hpp
     include/evenkeel/train/detail/fused_update.hpp
+    include/evenkeel/train/detail/kept_gradients.hpp
     include/evenkeel/train/detail/parameter_list.hpp
     include/evenkeel/train/fused_adam.hpp
     include/evenkeel/train/fused_adam_options.hpp
     include/evenkeel/train/graphed_step.hpp
+    include/evenkeel/train/graphed_step_options.hpp
     include/evenkeel/train/half_weights.hpp
     include/evenkeel/train/moving_average.hpp
     include/evenkeel/train/schedule.hpp)

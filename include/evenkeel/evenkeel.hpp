@@ -120,6 +120,7 @@
 #include <evenkeel/train/fused_adam.hpp>
 #include <evenkeel/train/fused_adam_options.hpp>
 #include <evenkeel/train/graphed_step.hpp>
+#include <evenkeel/train/graphed_step_options.hpp>
 #include <evenkeel/train/half_weights.hpp>
 #include <evenkeel/train/moving_average.hpp>
 #include <evenkeel/train/schedule.hpp>

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <evenkeel/train/detail/cuda_graph.hpp>
+#include <evenkeel/train/detail/kept_gradients.hpp>
 #include <evenkeel/train/fused_adam.hpp>
+#include <evenkeel/train/graphed_step_options.hpp>
 
-#include <ATen/ops/_foreach_zero.h>
 #include <c10/util/Exception.h>
-#include <torch/arg.h>
 #include <torch/nn/module.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,16 +24,6 @@
 #include <vector>
 
 namespace evenkeel::train {
-
-/// Options for `GraphedStep`.
-struct GraphedStepOptions {
-  /// Whether steps on a GPU are captured as CUDA graphs. Without, each kernel is launched by the
-  /// host; the numbers are the same. Default: true
-  TORCH_ARG(bool, graphs) = true;
-  /// Most memory that graphs may hold, in bytes; 0: all there is. Those that were used least
-  /// recently are dropped, and captured again when their shape comes again. Default: 0
-  TORCH_ARG(int64_t, memory_limit) = 0;
-};
 
 /// Whether this program can capture CUDA graphs: it was compiled with CUDA's headers.
 constexpr bool has_cuda_graphs() {
@@ -86,7 +77,8 @@ class GraphedStep {
         optimizer_(optimizer),
         loss_of_(std::move(loss)),
         options_(options),
-        device_(device_of(optimizer)) {
+        device_(device_of(optimizer)),
+        kept_(optimizer) {
     if (!device_.is_cuda()) return;
     for (auto& group : optimizer_.param_groups()) {
       auto& adam = static_cast<FusedAdamOptions&>(group.options());
@@ -121,7 +113,7 @@ class GraphedStep {
         if (sum_.defined()) sum_.zero_();
         for (const auto& batch : batches) replay(Kind::kPart, batch);
         replay(Kind::kUpdate, {});
-        keep_gradients();
+        optimizer_.zero_grad();
       }
       return sum_;
     } catch (...) {
@@ -147,7 +139,7 @@ class GraphedStep {
   /// Drops all graphs; the next steps capture anew.
   void reset() {
     pieces_.clear();
-    kept_.clear();
+    kept_.drop();
     optimizer_.zero_grad();
   }
 
@@ -233,12 +225,7 @@ class GraphedStep {
     }
     if (kind == Kind::kPart) return;
     optimizer_.step();
-    if (kind == Kind::kWhole) return optimizer_.zero_grad();
-    std::vector<torch::Tensor> gradients;
-    for (const auto& gradient : gradients_of_parameters()) {
-      if (gradient.defined()) gradients.push_back(gradient);
-    }
-    if (!gradients.empty()) at::_foreach_zero_(gradients);
+    kind == Kind::kWhole ? optimizer_.zero_grad() : kept_.clear_values();
   }
 
   void replay(Kind kind, const Batch& batch) {
@@ -254,13 +241,10 @@ class GraphedStep {
     }
     piece.used = ++used_;
     if (piece.graph != nullptr) return piece.graph->replay();
-    if (kind == Kind::kWhole) {
-      optimizer_.zero_grad();
-    } else {
-      put_gradients();
-    }
+    kind == Kind::kWhole ? optimizer_.zero_grad() : kept_.put();
     stream_->run([&] {
       run(kind, piece.inputs);
+      if (kind == Kind::kPart && kept_.take_new()) drop(Kind::kUpdate);
       if (!piece.without) capture(kind, piece);
     });
   }
@@ -268,12 +252,12 @@ class GraphedStep {
   void capture(Kind kind, Piece& piece) {
     if (graphs() == 0) memory_.emplace(device_);  // LibTorch ends a pool with its last graph
     const auto before = memory_->in_use();
-    const auto gradients = gradients_of_parameters();
+    const auto gradients = detail::gradients_of(optimizer_);
     try {
       piece.graph = std::make_unique<detail::CudaGraph>(*memory_, [&] { run(kind, piece.inputs); });
     } catch (const c10::OutOfMemoryError&) {
       piece.without = true;
-      set_gradients(gradients);
+      detail::set_gradients(optimizer_, gradients);
     } catch (const std::exception& error) {
       const auto* of_torch = dynamic_cast<const c10::Error*>(&error);
       TORCH_CHECK(false,
@@ -283,10 +267,10 @@ class GraphedStep {
     }
     piece.bytes = std::max<int64_t>(memory_->in_use() - before, 0);
     // A gradient that another batch did not have is not where the update looks for it.
-    if (kind == Kind::kPart && !same(gradients, gradients_of_parameters())) {
+    if (kind == Kind::kPart && !detail::same_tensors(gradients, detail::gradients_of(optimizer_))) {
       piece.without = true;
       piece.graph = nullptr;
-      set_gradients(gradients);
+      detail::set_gradients(optimizer_, gradients);
     }
     make_room(piece);
   }
@@ -304,49 +288,22 @@ class GraphedStep {
     }
   }
 
-  template <typename Function>
-  void for_each_parameter(const Function& function) const {
-    for (auto& group : optimizer_.param_groups()) {
-      for (auto& parameter : group.params()) function(parameter);
+  void drop(Kind kind) {
+    for (auto piece = pieces_.begin(); piece != pieces_.end();) {
+      piece = piece->first.front() == static_cast<int64_t>(kind) ? pieces_.erase(piece)
+                                                                 : std::next(piece);
     }
-  }
-
-  std::vector<torch::Tensor> gradients_of_parameters() const {
-    std::vector<torch::Tensor> gradients;
-    for_each_parameter([&](torch::Tensor& parameter) { gradients.push_back(parameter.grad()); });
-    return gradients;
-  }
-
-  static bool same(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-      return x.is_same(y);
-    });
-  }
-
-  // Gradients of several batches are summed in tensors that stay, since graphs have their
-  // addresses.
-  void put_gradients() {
-    if (!kept_.empty()) set_gradients(kept_);
-  }
-  void set_gradients(const std::vector<torch::Tensor>& gradients) {
-    size_t i = 0;
-    for_each_parameter(
-        [&](torch::Tensor& parameter) { parameter.mutable_grad() = gradients[i++]; });
-  }
-  void keep_gradients() {
-    if (kept_.empty()) kept_ = gradients_of_parameters();
-    optimizer_.zero_grad();
   }
 
   // Graphs have the addresses of parameters and of the optimizer's state.
   void drop_if_changed() {
     std::vector<std::pair<const void*, bool>> now;
     now.reserve(addresses_.size());
-    for_each_parameter([&](torch::Tensor& parameter) {
+    detail::for_each_parameter(optimizer_, [&](torch::Tensor& parameter) {
       now.emplace_back(parameter.const_data_ptr(), parameter.requires_grad());
     });
     const void* state = nullptr;  // of one parameter: load() changes all
-    for_each_parameter([&](torch::Tensor& parameter) {
+    detail::for_each_parameter(optimizer_, [&](torch::Tensor& parameter) {
       if (state != nullptr || !parameter.requires_grad() || parameter.numel() == 0) return;
       state = optimizer_.state_of(parameter).exp_avg().const_data_ptr();
     });
@@ -361,12 +318,12 @@ class GraphedStep {
   Loss loss_of_;
   GraphedStepOptions options_;
   torch::Device device_;
+  detail::KeptGradients kept_;
   std::optional<detail::SideStream> stream_;  // only with graphs
   std::optional<detail::GraphMemory> memory_;
   std::map<Key, Piece> pieces_;
   int64_t used_ = 0;
-  torch::Tensor sum_;                // the loss of a step
-  std::vector<torch::Tensor> kept_;  // gradients between updates of several batches
+  torch::Tensor sum_;  // the loss of a step
   std::vector<std::pair<const void*, bool>> addresses_;
 };
 

@@ -182,6 +182,38 @@ TEST_P(GraphedStepTest, OneBatchAndSeveralMayTakeTurns) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(test::all_close(a[i], b[i]));
 }
 
+// What is captured of an update has to learn of a parameter that only later batches reach.
+TEST_P(GraphedStepTest, AccumulatesWhereALaterShapeReachesMoreParameters) {
+  const auto train = [&](bool with) {
+    torch::manual_seed(7);
+    auto always = on_device(torch::nn::Linear(8, 4));
+    auto of_long_batches = on_device(torch::nn::Linear(8, 4));
+    torch::nn::Sequential both(always, of_long_batches);
+    FusedAdam adam(both->parameters(), FusedAdamOptions(1e-2));
+    GraphedStep step(
+        *both,
+        adam,
+        [&](const Batch& batch) {
+          auto y = always(batch[0]);
+          if (batch[0].size(0) > 4) y = y + of_long_batches(batch[0]);
+          return (y - batch[1]).square().mean();
+        },
+        GraphedStepOptions().graphs(with));
+    torch::manual_seed(1);
+    for (int i = 0; i < 9; ++i) {
+      step(std::vector<Batch>{batch_of(3), batch_of(i < 3 ? 4 : 6)});
+    }
+    std::vector<torch::Tensor> weights;
+    for (const auto& parameter : both->parameters()) weights.push_back(parameter.detach().clone());
+    return weights;
+  };
+  const auto graphed = train(true);
+  const auto eager = train(false);
+  for (size_t i = 0; i < graphed.size(); ++i) {
+    EXPECT_TRUE(test::all_close(graphed[i], eager[i])) << i;
+  }
+}
+
 TEST_P(GraphedStepTest, LeavesAllAsItWasWhereAGradientIsNotFinite) {
   Trained trained(device(), {}, 0.0);
   const auto good = batch_of(4);
